@@ -1,0 +1,138 @@
+"""The spaces by name: `stacking` over (C1, C', L1, L3) at a fixed size, `scaling` over (α, β) pairs."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from searchspace.cost import cost
+from searchspace.depth import Stack, deepest_within, nearest_depth
+from searchspace.model_config import ModelConfig, width_violation
+from searchspace.presets import preset
+from searchspace.quantity import format_quantity
+from searchspace.scaling import PAPER_PAIRS, PAPER_PHI, compound_scale
+from searchspace.sizes import Limit, Target, sizes_from_dict
+from searchspace.space import Params, Rule, SearchSpace
+from searchspace.styles import styled
+
+PAPER_TARGET = Target(30_000_000)
+
+
+def stacking_space(
+    *,
+    channels: Sequence[int] = (48, 64, 80),
+    group_channels: Sequence[int] = (16, 32),
+    l1: Sequence[int] = (1, 2, 3, 4, 5),
+    l3: Sequence[int] | None = None,
+    target: Target | None = None,
+    limits: Sequence[Limit] = (),
+    style: str = "t",
+) -> SearchSpace:
+    """The paper's stacking space: L3 is the depth nearest to the target within the limits, or free when `l3` lists it."""
+    if l3 is not None and target is not None:
+        raise ValueError("l3 and target exclude each other: a target decides the depth, a list of depths leaves the size free")
+    domains = {"channels": tuple(channels), "group_channels": tuple(group_channels), "l1": tuple(l1)}
+    if l3 is not None:
+        domains["l3"] = tuple(l3)
+    size = target if l3 is not None or target is not None else PAPER_TARGET
+    return SearchSpace(name="stacking", domains=domains, rule=STACKING, target=size, limits=tuple(limits), style=style)
+
+
+def scaling_space(
+    *,
+    pairs: Sequence[tuple[float, float]] = PAPER_PAIRS,
+    phi: Sequence[float] | None = None,
+    target: Target | None = None,
+    limits: Sequence[Limit] = (),
+    style: str = "t",
+    base: ModelConfig | None = None,
+) -> SearchSpace:
+    """(α, β) pairs applied to `base` (T unless given) at φ = 1.74, or at the φ that doubles the base up to the target.
+
+    Thin: the paper's plain rounding, so sizes differ and are shown with their error; matched sizes and the fit are to come.
+    """
+    base = base or preset("T").config
+    if phi is not None and target is not None:
+        raise ValueError("phi and target exclude each other: a target decides phi")
+    if target is not None:
+        phi = [round(math.log2(target.value / getattr(cost(base), target.metric)), 4)]
+    names = tuple(f"{alpha:g},{beta:g}" for alpha, beta in pairs)
+    domains = {"pair": names, "phi": tuple(phi or (PAPER_PHI,))}
+    return SearchSpace(name="scaling", domains=domains, rule=SCALING, limits=tuple(limits), style=style, base=base)
+
+
+SPACES: Mapping[str, Callable[..., SearchSpace]] = {"stacking": stacking_space, "scaling": scaling_space}
+
+
+def space_from_dict(values: Mapping[str, Any]) -> SearchSpace:
+    """The space that `SearchSpace.to_dict` wrote; ValueError for an unknown name or key."""
+    rest = dict(values)
+    name = rest.pop("name", None)
+    if name not in RULES:
+        raise ValueError(f"unknown space {name!r}; known: {', '.join(RULES)}")
+    target, limits = sizes_from_dict(rest.pop("target", None), rest.pop("limits", []))
+    base = rest.pop("base", None)
+    domains = {key: tuple(domain) for key, domain in rest.pop("domains", {}).items()}
+    try:
+        return SearchSpace(
+            name=name,
+            domains=domains,
+            rule=RULES[name],
+            target=target,
+            limits=limits,
+            base=ModelConfig.from_dict(base) if base else None,
+            **rest,
+        )
+    except TypeError as error:
+        raise ValueError(f"not a search space: {error}") from None
+
+
+def _build_stacking(space: SearchSpace, params: Params) -> ModelConfig:
+    channels, group, l1 = int(params["channels"]), int(params["group_channels"]), int(params["l1"])
+    if violation := width_violation(channels, group):
+        raise ValueError(violation)
+    l3 = int(params["l3"]) if "l3" in params else _solve_l3(space, _open_stack(space, channels, group, l1))
+    return styled(channels=channels, group_channels=group, depths=(l1, l1, l3, l1), style=space.style)
+
+
+def _open_stack(space: SearchSpace, channels: int, group: int, l1: int) -> Stack:
+    return Stack(
+        channels=channels, group_channels=group, l1=l1, style=space.style, image_size=space.image_size, num_classes=space.num_classes
+    )
+
+
+def _solve_l3(space: SearchSpace, stack: Stack) -> int:
+    if space.target is None:
+        raise ValueError("a stacking space needs a target or a domain for l3")
+    l3 = nearest_depth(stack.cost_of_depth(space.target.metric), space.target.value)
+    deepest = (deepest_within(stack.cost_of_depth(limit.metric), limit.value) for limit in space.limits)
+    return max(1, min([l3, *deepest]))
+
+
+def _stacking_violation(space: SearchSpace, config: ModelConfig) -> str | None:
+    l1, _, l3, _ = config.depths
+    if l1 <= l3:
+        return None
+    forced = styled(channels=config.channels, group_channels=config.group_channels, depths=(l1, l1, l1, l1), style=space.style)
+    size = format_quantity(cost(forced, space.image_size, space.num_classes).params)
+    why = "" if space.target is None else f"; the size asks for L3={l3}, and L3={l1} would have {size} parameters"
+    return f"L1 must not exceed L3 (rule 4), got L1={l1}, L3={l3}{why}"
+
+
+def _build_scaling(space: SearchSpace, params: Params) -> ModelConfig:
+    alpha, beta = (float(number) for number in str(params["pair"]).split(","))
+    assert space.base is not None, "a scaling space is made with a base"
+    return compound_scale(space.base, float(params["phi"]), alpha=alpha, beta=beta, style=space.style)
+
+
+def _asked_by_phi(space: SearchSpace, params: Params) -> float:
+    assert space.base is not None, "a scaling space is made with a base"
+    return float(2 ** float(params["phi"]) * cost(space.base, space.image_size, space.num_classes).params)
+
+
+def _asked_by_target(space: SearchSpace, params: Params) -> float | None:
+    return space.target.value if space.target is not None and space.target.metric == "params" else None
+
+
+STACKING = Rule(build=_build_stacking, asked_params=_asked_by_target, violation=_stacking_violation)
+SCALING = Rule(build=_build_scaling, asked_params=_asked_by_phi, violation=lambda space, config: None)
+RULES: Mapping[str, Rule] = {"stacking": STACKING, "scaling": SCALING}

@@ -1,0 +1,49 @@
+"""The published bundles of switches, named for the variant that introduced each: t, s, l, h and g."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from searchspace.model_config import ModelConfig
+
+POST_NORM_EVERY = 6  # H and G put an extra norm after every sixth block of stage 3
+
+STYLES: Mapping[str, Mapping[str, Any]] = {
+    "t": {},
+    "s": {"post_norm": True, "layer_scale": 1e-5},
+    "l": {"post_norm": True, "layer_scale": 1e-5, "offset_scale": 2.0},
+    "h": {"res_post_norm": True, "dw_kernel_size": 5, "center_feature_scale": True, "clip_projector": True, "level2_post_norm": True},
+    "g": {"post_norm": True, "dw_kernel_size": 5, "center_feature_scale": True, "clip_projector": True, "level2_post_norm": True},
+}
+
+
+def styled(*, channels: int, group_channels: int, depths: tuple[int, int, int, int], style: str = "t") -> ModelConfig:
+    """The architecture of these widths and depths with the switches of `style`; ValueError for an unknown style."""
+    return ModelConfig(channels=channels, group_channels=group_channels, depths=depths, **switches(style, depths[2]))
+
+
+def switches(style: str, l3: int) -> dict[str, Any]:
+    """The `ModelConfig` fields that `style` sets for a stage 3 of `l3` blocks."""
+    if style not in STYLES:
+        raise ValueError(f"unknown style {style!r}; known: {', '.join(STYLES)}")
+    values = dict(STYLES[style])
+    if values.pop("level2_post_norm", False):
+        values["level2_post_norm_block_ids"] = tuple(range(POST_NORM_EVERY - 1, l3, POST_NORM_EVERY))
+    return values
+
+
+def style_of(config: ModelConfig) -> str:
+    """The style whose switches `config` has, or `custom`."""
+    for style in STYLES:
+        if config == styled(channels=config.channels, group_channels=config.group_channels, depths=config.depths, style=style):
+            return style
+    return "custom"
+
+
+def restack(config: ModelConfig, *, channels: int, group_channels: int, depths: tuple[int, int, int, int]) -> ModelConfig:
+    """`config` with other widths and depths and its own style."""
+    style = style_of(config)
+    if style != "custom":
+        return styled(channels=channels, group_channels=group_channels, depths=depths, style=style)
+    ids = tuple(i for i in config.level2_post_norm_block_ids if i < depths[2])
+    return replace(config, channels=channels, group_channels=group_channels, depths=depths, level2_post_norm_block_ids=ids)

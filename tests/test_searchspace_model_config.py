@@ -1,0 +1,72 @@
+"""An architecture is valid from birth and survives the way to JSON and back."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from searchspace.model_config import ModelConfig
+from searchspace.presets import PRESETS, preset
+from searchspace.stacking import stack
+from searchspace.styles import STYLES, style_of
+
+GOOD = {"channels": 64, "group_channels": 16, "depths": (4, 4, 18, 4)}
+
+
+@given(st.sampled_from(sorted(STYLES)), st.integers(1, 9), st.sampled_from([2, 8, 16]), st.integers(1, 6), st.integers(0, 40))
+def test_a_configuration_survives_json(style: str, groups: int, group: int, l1: int, more: int) -> None:
+    config = stack(groups * group, group, l1, l1 + more, style=style)
+    assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert config.groups == tuple(groups * 2**i for i in range(4))
+    assert config.is_aaba
+
+
+@pytest.mark.parametrize(("name", "style"), [("T", "t"), ("S", "s"), ("B", "s"), ("L", "l"), ("XL", "l"), ("H", "h"), ("G", "g")])
+def test_the_presets_carry_their_style(name: str, style: str) -> None:
+    assert style_of(PRESETS[name].config) == style
+
+
+def test_the_largest_presets_norm_every_sixth_block() -> None:
+    assert PRESETS["H"].config.level2_post_norm_block_ids == (5, 11, 17, 23, 29)
+    assert PRESETS["G"].config.level2_post_norm_block_ids == (5, 11, 17, 23, 29, 35, 41, 47)
+    assert PRESETS["G"].config.short_name == "512,32,2-2-48-4"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"channels": 72}, r"multiple of group_channels, got channels=72, group_channels=16 .*nearest: 64, 80"),
+        ({"channels": 0}, "channels must be whole"),
+        ({"channels": 64.0}, "channels must be whole"),
+        ({"channels": 9, "group_channels": 3}, "must be even"),
+        ({"depths": (4, 4, 18)}, "4 stages"),
+        ({"depths": (4, 4, 0, 4)}, "depths must be whole"),
+        ({"kernel_size": 4}, "must be odd"),
+        ({"layer_scale": float("nan")}, "layer_scale must be a positive number"),
+        ({"layer_scale": 1e-5, "res_post_norm": True}, "res_post_norm excludes"),
+        ({"level2_post_norm_block_ids": (18,)}, "within stage 3's 18 blocks"),
+        ({"post_norm": 1}, "true or false"),
+    ],
+)
+def test_a_broken_rule_is_named_with_its_values(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**{**GOOD, **change})  # type: ignore[arg-type]
+
+
+def test_unknown_and_missing_keys_are_named() -> None:
+    with pytest.raises(ValueError, match=r"unknown keys \['colour'\], missing keys \['depths'\]"):
+        ModelConfig.from_dict({"channels": 64, "group_channels": 16, "colour": "red"})
+
+
+def test_divided_channels_keep_groups_and_depths() -> None:
+    config = preset("t").config
+    assert config.divide_channels(4).groups == config.groups
+    assert config.divide_channels(4).widths == (16, 32, 64, 128)
+    with pytest.raises(ValueError, match="divisor=3"):
+        config.divide_channels(3)
+
+
+def test_l1_must_not_exceed_l3() -> None:
+    with pytest.raises(ValueError, match=r"rule 4.*L1=5, L3=1"):
+        stack(80, 16, 5, 1)
