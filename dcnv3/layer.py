@@ -1,0 +1,96 @@
+"""The DCNv3 layer: a depthwise convolution looks around, two projections say where to sample and how much each sample counts."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dcnv3.ops import dcnv3
+
+NORM_EPS = 1e-6
+
+
+class ChannelsLast(nn.Module):
+    """A change of view between two layers."""
+
+    def forward(self, x_nchw: Tensor) -> Tensor:
+        """(N, C, H, W) seen as (N, H, W, C), without a copy."""
+        return x_nchw.permute(0, 2, 3, 1)
+
+
+class DCNv3(nn.Module):
+    """Deformable sampling whose offsets and weights depend on the input; when new, a zero-padded mean filter between two projections.
+
+    Parameters carry the names of the published InternImage weights.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        groups: int,
+        *,
+        kernel_size: int = 3,
+        dw_kernel_size: int = 3,
+        offset_scale: float = 1.0,
+        center_feature_scale: bool = False,
+        remove_center: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_sizes(channels, groups, kernel_size, dw_kernel_size)
+        self.channels, self.groups, self.kernel_size = channels, groups, kernel_size
+        self.offset_scale, self.center_feature_scale, self.remove_center = offset_scale, center_feature_scale, remove_center
+        points = kernel_size**2 - remove_center
+        self.dw_conv = nn.Sequential(
+            nn.Conv2d(channels, channels, dw_kernel_size, padding=dw_kernel_size // 2, groups=channels),
+            nn.Sequential(ChannelsLast(), nn.LayerNorm(channels, eps=NORM_EPS)),
+            nn.GELU(),
+        )
+        self.offset = nn.Linear(channels, groups * points * 2)
+        self.mask = nn.Linear(channels, groups * points)
+        self.input_proj = nn.Linear(channels, channels)
+        self.output_proj = nn.Linear(channels, channels)
+        if center_feature_scale:
+            self.center_feature_scale_proj_weight = nn.Parameter(torch.empty(groups, channels))
+            self.center_feature_scale_proj_bias = nn.Parameter(torch.empty(groups))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as a mean filter: no offsets, equal masks, Xavier-uniform projections, half of the center feature."""
+        for linear in (self.offset, self.mask):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        for linear in (self.input_proj, self.output_proj):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        if self.center_feature_scale:
+            nn.init.zeros_(self.center_feature_scale_proj_weight)
+            nn.init.zeros_(self.center_feature_scale_proj_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, H, W, C) from (N, H, W, C)."""
+        value = self.input_proj(x)
+        query = self.dw_conv(x.permute(0, 3, 1, 2))  # from here (N, H, W, C) again
+        sampled = dcnv3(
+            value,
+            self.offset(query),
+            self.mask(query),
+            kernel_size=self.kernel_size,
+            groups=self.groups,
+            offset_scale=self.offset_scale,
+            remove_center=self.remove_center,
+        )
+        if self.center_feature_scale:
+            sampled = self._blend_center(sampled, value, query)
+        return self.output_proj(sampled)
+
+    def _blend_center(self, sampled: Tensor, value: Tensor, query: Tensor) -> Tensor:
+        share = F.linear(query, self.center_feature_scale_proj_weight, self.center_feature_scale_proj_bias).sigmoid()
+        share = share.repeat_interleave(self.channels // self.groups, dim=-1)
+        return sampled * (1 - share) + value * share
+
+
+def _check_sizes(channels: int, groups: int, kernel_size: int, dw_kernel_size: int) -> None:
+    if groups < 1 or channels < 1 or channels % groups:
+        raise ValueError(f"groups must divide channels, got channels={channels}, groups={groups}")
+    for name, size in (("kernel_size", kernel_size), ("dw_kernel_size", dw_kernel_size)):
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"{name} must be odd, got {name}={size}")
