@@ -1,0 +1,102 @@
+"""What a data set is called, as in `digits` or `shapes:2000,difficulty=0.5`, checked without loading it or PyTorch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, astuple, dataclass, fields
+
+from trainer.shapes import ShapesSpec
+
+Knobs = ShapesSpec | None
+
+MIN_PER_CLASS = 5  # fewer cannot be split 60/20/20 with every class in every part
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Whether a data set's images are drawn rather than collected, and the record of what can be set about them."""
+
+    synthetic: bool
+    knobs: type[ShapesSpec] | None = None
+
+
+SOURCES: Mapping[str, Source] = {"digits": Source(synthetic=False), "shapes": Source(synthetic=True, knobs=ShapesSpec)}
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSpec:
+    """A data set by name and, where it is drawn to order, the knobs it is drawn with; its `str` is the canonical text."""
+
+    name: str
+    knobs: Knobs = None
+
+    def __post_init__(self) -> None:
+        if self.name not in SOURCES:
+            raise ValueError(f"unknown data set {self.name!r}; known: {', '.join(SOURCES)}")
+        if type(self.knobs) is not (SOURCES[self.name].knobs or type(None)):
+            raise ValueError(f"wrong knobs for data set {self.name!r}: {self.knobs}")
+        if self.knobs is not None and self.knobs.samples < MIN_PER_CLASS * self.knobs.classes:
+            raise ValueError(
+                f"samples must be at least {MIN_PER_CLASS} per class, got samples={self.knobs.samples}, classes={self.knobs.classes}; "
+                f"least: {MIN_PER_CLASS * self.knobs.classes}"
+            )
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the images are drawn rather than collected."""
+        return SOURCES[self.name].synthetic
+
+    def __str__(self) -> str:
+        if self.knobs is None:
+            return self.name
+        first, *rest = astuple(self.knobs)
+        names = [field.name for field in fields(self.knobs)[1:]]
+        return ",".join([f"{self.name}:{first}", *(f"{name}={value}" for name, value in zip(names, rest, strict=True))])
+
+
+def parse_dataset(spec: str) -> DatasetSpec:
+    """The data set that `spec` names; ValueError for an unknown name (listing the known ones) or a bad knob (naming it)."""
+    name, _, text = (part.strip() for part in spec.partition(":"))
+    if name not in SOURCES:
+        raise ValueError(f"unknown data set {name!r} in {spec!r}; known: {', '.join(SOURCES)}")
+    try:
+        return DatasetSpec(name, _parse_knobs(SOURCES[name].knobs, text))
+    except ValueError as error:
+        raise ValueError(f"malformed data set {spec!r}: {error}") from None
+
+
+def _parse_knobs(record: type[ShapesSpec] | None, text: str) -> Knobs:
+    if record is None:
+        if text:
+            raise ValueError(f"it takes no knobs, got {text!r}")
+        return None
+    kinds = {field.name: field.type for field in fields(record)}
+    values: dict[str, int | float] = {}
+    for name, value in _assignments(text, first=next(iter(kinds))):
+        if name not in kinds:
+            raise ValueError(f"unknown knob {name!r}; known: {', '.join(kinds)}")
+        if name in values:
+            raise ValueError(f"knob {name!r} is given twice")
+        values[name] = _number(name, value, kinds[name])
+    missing = [field.name for field in fields(record) if field.default is MISSING and field.name not in values]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing; write it after the colon, such as 2000")
+    return record(**values)
+
+
+def _assignments(text: str, *, first: str) -> Iterator[tuple[str, str]]:
+    """The (name, value) pairs of `2000,size=32`; a bare first value belongs to the knob `first`."""
+    for position, item in enumerate(text.split(",") if text else ()):
+        name, equals, value = item.partition("=")
+        if equals:
+            yield name.strip(), value.strip()
+        elif position == 0:
+            yield first, item.strip()
+        else:
+            raise ValueError(f"a knob reads name=value, got {item!r}")
+
+
+def _number(name: str, text: str, kind: type) -> int | float:
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{name} must be {wanted}, got {name}={text!r}") from None

@@ -1,0 +1,75 @@
+"""The only door from a search to training: an architecture in, measured numbers out, epoch by epoch.
+
+Thin: float32, no augmentation, no checkpoints; an interrupted proxy starts over.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+import torch
+
+from searchspace.model_config import ModelConfig
+from searchspace.recipes import RECIPES
+from trainer.data import Dataset, load_dataset, subset
+from trainer.internimage import InternImage
+from trainer.loop import Trainer, evaluate
+from trainer.proxy_config import ProxyConfig, ProxyResult
+
+SPLIT_SEED = 0  # every study, trial and seed sees the same training, validation and test images
+
+_cached_dataset = lru_cache(maxsize=2)(load_dataset)  # a reused worker loads its data once
+
+
+def run_proxy(config: ModelConfig, proxy: ProxyConfig, *, seed: int) -> Iterator[ProxyResult]:
+    """Train the proxy of `config` and yield validation top-1, loss and training seconds after each epoch.
+
+    A generator, so that whoever drives it may stop after any epoch. The same seed, device kind and thread count give the same top-1 and
+    loss to the bit on CPU. MemoryError when the device's memory does not suffice; ValueError for channels that do not divide.
+    """
+    with _memory_errors(), _compute(proxy, seed):
+        dataset = _cached_dataset(proxy.dataset, seed=SPLIT_SEED)
+        trainer = _make_trainer(config, proxy, dataset, seed)
+    seconds = 0.0
+    for epoch in range(1, proxy.epochs + 1):
+        start = time.perf_counter()
+        # Each epoch draws from its own seed: what else runs in this process between two epochs cannot change the result.
+        with _memory_errors(), _compute(proxy, seed + epoch):
+            trainer.train_epoch(torch.Generator().manual_seed(seed + epoch))
+            seconds += time.perf_counter() - start
+            metrics = evaluate(trainer.model, dataset.validation, image_size=proxy.image_size, device=proxy.device)
+        yield ProxyResult(epoch=epoch, metrics={**metrics, "seconds": seconds}, fidelity=proxy.fidelity(epochs=epoch, seed=seed))
+
+
+def _make_trainer(config: ModelConfig, proxy: ProxyConfig, dataset: Dataset, seed: int) -> Trainer:
+    recipe = RECIPES[proxy.recipe]
+    model = InternImage(proxy.proxy_of(config), num_classes=dataset.num_classes, drop_path_rate=recipe.drop_path_rate)
+    split = subset(dataset.train, proxy.train_fraction, seed=SPLIT_SEED)
+    return Trainer(model, split, proxy)
+
+
+@contextmanager
+def _compute(proxy: ProxyConfig, seed: int) -> Iterator[None]:
+    """A seeded global generator and the declared number of threads, both put back afterwards."""
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[] if proxy.device == "cpu" else None):
+        torch.manual_seed(seed)
+        torch.set_num_threads(proxy.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """PyTorch's ways of running out of memory as one MemoryError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(str(error).splitlines()[0]) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+            raise MemoryError(str(error).splitlines()[0]) from error
+        raise

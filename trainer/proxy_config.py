@@ -1,0 +1,82 @@
+"""What a proxy trains on and for how long, and what it measured; loads no torch."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from searchspace.model_config import ModelConfig
+from searchspace.recipes import RECIPES
+from trainer.dataset_spec import parse_dataset
+
+MIN_IMAGE_SIZE = 32  # four stages: a smaller image ends in an empty map
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyConfig:
+    """A training made cheap in a declared way: smaller images, few epochs, part of the data, channels divided.
+
+    `channel_divisor` divides C1 and C' alike, so depths and group counts stay. `train_fraction` is the part of the training split used.
+    """
+
+    dataset: str = "digits"
+    image_size: int = 32
+    epochs: int = 3
+    train_fraction: float = 0.5
+    channel_divisor: int = 4
+    batch_size: int = 32
+    recipe: str = "proxy"
+    device: str = "cpu"
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dataset", str(parse_dataset(self.dataset)))  # one spelling for one data set
+        for name in ("image_size", "epochs", "channel_divisor", "batch_size", "threads"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{name} must be whole and at least 1, got {value!r}")
+        if self.image_size < MIN_IMAGE_SIZE:
+            raise ValueError(f"image_size must be at least {MIN_IMAGE_SIZE} (four stages), got {self.image_size}")
+        if not 0 < self.train_fraction <= 1:
+            raise ValueError(f"train_fraction must lie in (0, 1], got {self.train_fraction}")
+        if self.recipe not in RECIPES:
+            raise ValueError(f"unknown recipe {self.recipe!r}; known: {', '.join(RECIPES)}")
+        if self.device.split(":")[0] not in ("cpu", "cuda"):
+            raise ValueError(f"device must be cpu or cuda, got {self.device!r}")
+
+    def proxy_of(self, config: ModelConfig) -> ModelConfig:
+        """The network that is trained in place of `config`."""
+        return config.divide_channels(self.channel_divisor)
+
+    def fidelity(self, *, epochs: int, seed: int) -> dict[str, Any]:
+        """What every number of this proxy is stored with, after `epochs` epochs."""
+        return {
+            "dataset": self.dataset,
+            "synthetic": parse_dataset(self.dataset).synthetic,
+            "image_size": self.image_size,
+            "epochs": epochs,
+            "train_fraction": self.train_fraction,
+            "channel_divisor": self.channel_divisor,
+            "batch_size": self.batch_size,
+            "recipe": self.recipe,
+            "seed": seed,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The configuration that `to_dict` wrote; ValueError names unknown keys."""
+        if unknown := sorted(set(values) - {field.name for field in fields(cls)}):
+            raise ValueError(f"unknown proxy settings {unknown}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyResult:
+    """What has been measured after `epoch` epochs, with its fidelity; the last of a run is the trial's result."""
+
+    epoch: int
+    metrics: Mapping[str, float]
+    fidelity: Mapping[str, Any]
