@@ -1,0 +1,118 @@
+"""Connections and schema versions: SQLite with WAL, PostgreSQL with pings, Alembic from the first version on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+HEAD = "0001"
+BUSY_TIMEOUT_S = 30
+
+
+class StoreError(ValueError):
+    """The store cannot be used: unreachable, damaged, of a newer schema, or not there."""
+
+
+def shown(url: str) -> str:
+    """The URL with its password hidden, for messages."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "(not a database URL)"
+
+
+def connect(url: str, *, create: bool) -> Engine:
+    """An engine on a database of the current schema, made or migrated when `create` allows; StoreError otherwise."""
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            _check_file(parsed.database, create=create)
+        engine = create_engine(parsed, **_options(parsed.get_backend_name()))
+    except ArgumentError:
+        raise StoreError("not a store URL; write sqlite:///nas.db or postgresql+psycopg://user@host/database") from None
+    except NoSuchModuleError as error:
+        raise StoreError(f"no driver for {shown(url)}: {error}") from None
+    except ModuleNotFoundError as error:
+        raise StoreError(f"the store {shown(url)} needs {error.name}: pip install 'nas-scaling[postgres]'") from None
+    if engine.dialect.name == "sqlite":
+        _tune_sqlite(engine)
+    try:
+        _ensure_schema(engine, create=create)
+    except DatabaseError as error:
+        engine.dispose()
+        raise StoreError(f"cannot use the store {shown(url)}: {_first_line(error)}") from None
+    return engine
+
+
+def _options(backend: str) -> Mapping[str, Any]:
+    if backend == "sqlite":
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}, "poolclass": NullPool}
+    return {"pool_pre_ping": True}
+
+
+def _check_file(path: str | None, *, create: bool) -> None:
+    if not path or path == ":memory:":
+        raise StoreError("a store needs a file: SQLite in memory is gone with its connection; write sqlite:///nas.db")
+    if not create and not Path(path).exists():
+        raise StoreError(f"no store at {path}; `nas search --space stacking` makes one")
+    if not Path(path).absolute().parent.is_dir():
+        raise StoreError(f"cannot make the store {path}: the folder {Path(path).parent} does not exist")
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    """Readers never block the writer (WAL), and a writer takes its lock at the start instead of failing half-way."""
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Any) -> None:
+        mode = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _ensure_schema(engine: Engine, *, create: bool) -> None:
+    version = _version(engine)
+    if version == HEAD:
+        return
+    if version is not None and not _is_known(version):
+        where = shown(engine.url.render_as_string())
+        raise StoreError(f"the store {where} has the newer schema {version}, this program knows up to {HEAD}; upgrade it")
+    if not create:
+        raise StoreError(f"the store {shown(engine.url.render_as_string())} has no schema {HEAD} yet; open it with `nas search` once")
+    _upgrade(engine)
+
+
+def _version(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _is_known(version: str) -> bool:
+    return any(path.name.startswith(f"v{version}_") for path in (MIGRATIONS / "versions").iterdir())
+
+
+def _upgrade(engine: Engine) -> None:
+    from alembic import command  # 0.2 s that an up-to-date store does not pay
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with engine.connect().execution_options(writes=True) as connection, connection.begin():
+        if connection.dialect.name == "postgresql":  # two drivers that make the schema at once
+            connection.execute(text("SELECT pg_advisory_xact_lock(20221110)"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]

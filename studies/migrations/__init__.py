@@ -1,0 +1,1 @@
+"""Alembic's migrations of the store, oldest first; the file name begins with `v` and the revision."""

@@ -1,0 +1,155 @@
+"""What has been searched, as frozen records: studies, trials, reports, objectives and the table of metrics."""
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Self
+
+Direction = Literal["minimize", "maximize"]
+
+
+class TrialState(enum.StrEnum):
+    """Where a trial stands; names and values are the same, since SQLAlchemy stores names."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    INFEASIBLE = "INFEASIBLE"
+    FAILED = "FAILED"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen to the trial."""
+        return self in FINISHED
+
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.INFEASIBLE, TrialState.FAILED)
+TRAINED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)  # what counts towards `--trials`
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a metric is read: its label with unit, what one unit on screen is, and which way is better."""
+
+    label: str
+    direction: Direction
+    scale: float = 1.0
+    decimals: int = 2
+
+    def show(self, value: float | None) -> str:
+        """The value in the unit of the label; an en dash when there is none."""
+        return "–" if value is None else f"{value / self.scale:,.{self.decimals}f}"
+
+
+METRICS: Mapping[str, Metric] = {
+    "top1": Metric("top-1 (%)", "maximize", scale=0.01, decimals=1),
+    "loss": Metric("loss", "minimize", decimals=3),
+    "params": Metric("params (M)", "minimize", scale=1e6),
+    "flops": Metric("FLOPs (G)", "minimize", scale=1e9),
+    "activations": Metric("activations (M)", "minimize", scale=1e6),
+    "seconds": Metric("training time (s)", "minimize", decimals=1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A metric with the direction that is better."""
+
+    metric: str
+    direction: Direction
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise ValueError(f"unknown metric {self.metric!r}; known: {', '.join(METRICS)}")
+        if self.direction not in ("minimize", "maximize"):
+            raise ValueError(f"direction must be minimize or maximize, got {self.direction!r}")
+
+    @classmethod
+    def of(cls, metric: str) -> Self:
+        """The metric in its usual direction; ValueError lists the known metrics."""
+        if metric not in METRICS:
+            raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+        return cls(metric, METRICS[metric].direction)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Metrics of one trial after `step` epochs."""
+
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTrial:
+    """A trial to be added: what was chosen, what it built (a `ModelConfig` as a dictionary) and what that costs exactly."""
+
+    params: Mapping[str, Any]
+    seed: int
+    state: TrialState = TrialState.QUEUED
+    model: Mapping[str, Any] | None = None
+    cost: Mapping[str, int] = field(default_factory=dict)
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One evaluation as stored; `metrics` are its last, `fidelity` says at what effort they were measured."""
+
+    id: int
+    number: int
+    state: TrialState
+    params: Mapping[str, Any]
+    model: Mapping[str, Any] | None
+    cost: Mapping[str, int]
+    metrics: Mapping[str, float]
+    fidelity: Mapping[str, Any]
+    seed: int
+    reason: str | None = None
+    worker: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    def value(self, metric: str) -> float | None:
+        """A measured metric or an exact cost; None when the trial has neither."""
+        return self.metrics.get(metric, self.cost.get(metric))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRecord:
+    """A stored study: its name and the configuration that makes it what it is."""
+
+    id: int
+    name: str
+    config: Mapping[str, Any]
+    created_at: datetime
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The study's objectives in their order."""
+        return tuple(Objective(**objective) for objective in self.config["objectives"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySummary:
+    """A study with the number of its trials in each state and when something last happened."""
+
+    study: StudyRecord
+    counts: Mapping[TrialState, int]
+    updated_at: datetime
+
+    @property
+    def running(self) -> bool:
+        """Whether a trial is marked as running (a killed driver leaves such marks until the next start)."""
+        return self.counts.get(TrialState.RUNNING, 0) > 0
+
+
+def check_finite(metrics: Mapping[str, float]) -> None:
+    """ValueError naming the metric that is NaN or infinite: such values are never stored."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")

@@ -1,0 +1,83 @@
+"""The SQL schema; a change here needs a migration beside it, and a test compares the two."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Dialect, Enum, Float, ForeignKey, Index, MetaData, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from studies.records import TrialState
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite drops time zones, so they are taken off on the way in and put back on the way out."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Any zone to naive UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Naive UTC to aware."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Row(DeclarativeBase):
+    """What all tables share: constraint names and the mapping of Python types."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {dict[str, Any]: JSON, datetime: UtcDateTime, str: String(200), float: Float}
+
+
+class StudyRow(Row):
+    """A study and its configuration."""
+
+    __tablename__ = "studies"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    config: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class TrialRow(Row):
+    """One evaluation; `number` counts from 0 within the study."""
+
+    __tablename__ = "trials"
+    __table_args__ = (UniqueConstraint("study_id", "number"), Index(None, "study_id", "state"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    state: Mapped[TrialState] = mapped_column(Enum(TrialState, native_enum=False, length=20))
+    params: Mapped[dict[str, Any]]
+    model: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    cost: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    fidelity: Mapped[dict[str, Any]]
+    seed: Mapped[int]
+    reason: Mapped[str | None] = mapped_column(Text)
+    worker: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime]
+
+
+class ReportRow(Row):
+    """Metrics of a trial after an epoch; measured again after a crash, they replace what stood there."""
+
+    __tablename__ = "reports"
+
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    metrics: Mapped[dict[str, Any]]
