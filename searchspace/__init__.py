@@ -4,7 +4,8 @@ from searchspace.cost import Cost, cost, cost_by_part
 from searchspace.model_config import ModelConfig
 from searchspace.presets import PRESETS, Preset, preset
 from searchspace.scaling import compound_scale, effective_phi
-from searchspace.space import Candidate, Limit, SearchSpace, Target
+from searchspace.sizes import Limit, Target
+from searchspace.space import Candidate, SearchSpace
 from searchspace.stacking import stack
 from searchspace.styles import STYLES, style_of, styled
 

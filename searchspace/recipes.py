@@ -22,5 +22,5 @@ RECIPES = {
     # 300 epochs, 5 of them warm-up; 5e-4 per 512 images from 5e-7 down to 5e-6.
     "published": Recipe(lr=5e-4, warmup=5 / 300, min_lr_ratio=0.01, drop_path_rate=0.1),
     # A few epochs on small images: a higher rate and a longer warm-up reach further; no stochastic depth in networks this thin.
-    "proxy": Recipe(lr=2e-2, warmup=0.15),
+    "proxy": Recipe(lr=1e-2, warmup=0.15),
 }

@@ -43,8 +43,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a space builds an architecture, which size in parameters it asked for, and why the result is against a rule (or None)."""
+    """What makes a kind of space: a check of its settings, how it builds, which size it asked for, why a result is against a rule."""
 
+    check: Callable[["SearchSpace"], None]
     build: Callable[["SearchSpace", Params], ModelConfig]
     asked_params: Callable[["SearchSpace", Params], float | None]
     violation: Callable[["SearchSpace", ModelConfig], str | None]
@@ -68,6 +69,7 @@ class SearchSpace:
         for name, values in self.domains.items():
             if not values:
                 raise ValueError(f"domain {name} of space {self.name} is empty")
+        self.rule.check(self)
 
     def __len__(self) -> int:
         return math.prod(len(values) for values in self.domains.values())

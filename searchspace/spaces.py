@@ -11,8 +11,8 @@ from searchspace.presets import preset
 from searchspace.quantity import format_quantity
 from searchspace.scaling import PAPER_PAIRS, PAPER_PHI, compound_scale
 from searchspace.sizes import Limit, Target, sizes_from_dict
-from searchspace.space import Params, Rule, SearchSpace
-from searchspace.styles import styled
+from searchspace.space import Params, Rule, SearchSpace, Value
+from searchspace.styles import styled, switches
 
 PAPER_TARGET = Target(30_000_000)
 
@@ -28,8 +28,6 @@ def stacking_space(
     style: str = "t",
 ) -> SearchSpace:
     """The paper's stacking space: L3 is the depth nearest to the target within the limits, or free when `l3` lists it."""
-    if l3 is not None and target is not None:
-        raise ValueError("l3 and target exclude each other: a target decides the depth, a list of depths leaves the size free")
     domains = {"channels": tuple(channels), "group_channels": tuple(group_channels), "l1": tuple(l1)}
     if l3 is not None:
         domains["l3"] = tuple(l3)
@@ -56,7 +54,7 @@ def scaling_space(
     if target is not None:
         phi = [round(math.log2(target.value / getattr(cost(base), target.metric)), 4)]
     names = tuple(f"{alpha:g},{beta:g}" for alpha, beta in pairs)
-    domains = {"pair": names, "phi": tuple(phi or (PAPER_PHI,))}
+    domains: dict[str, tuple[Value, ...]] = {"pair": names, "phi": tuple(phi or (PAPER_PHI,))}
     return SearchSpace(name="scaling", domains=domains, rule=SCALING, limits=tuple(limits), style=style, base=base)
 
 
@@ -69,21 +67,50 @@ def space_from_dict(values: Mapping[str, Any]) -> SearchSpace:
     name = rest.pop("name", None)
     if name not in RULES:
         raise ValueError(f"unknown space {name!r}; known: {', '.join(RULES)}")
-    target, limits = sizes_from_dict(rest.pop("target", None), rest.pop("limits", []))
     base = rest.pop("base", None)
-    domains = {key: tuple(domain) for key, domain in rest.pop("domains", {}).items()}
     try:
-        return SearchSpace(
-            name=name,
-            domains=domains,
-            rule=RULES[name],
-            target=target,
-            limits=limits,
-            base=ModelConfig.from_dict(base) if base else None,
-            **rest,
-        )
-    except TypeError as error:
+        target, limits = sizes_from_dict(rest.pop("target", None), rest.pop("limits", []))
+        domains = {key: tuple(domain) for key, domain in rest.pop("domains", {}).items()}
+        start = ModelConfig.from_dict(base) if isinstance(base, Mapping) else base and preset(base).config
+        return SearchSpace(name=name, domains=domains, rule=RULES[name], target=target, limits=limits, base=start, **rest)
+    except (TypeError, AttributeError) as error:
         raise ValueError(f"not a search space: {error}") from None
+
+
+def _check_stacking(space: SearchSpace) -> None:
+    switches(space.style, 1)
+    if "l3" in space.domains and space.target is not None:
+        raise ValueError("l3 and target exclude each other: a target decides the depth, a list of depths leaves the size free")
+    wanted = {"channels", "group_channels", "l1"} | (set() if space.target else {"l3"})
+    _check_domains(space, wanted)
+    for name, values in space.domains.items():
+        if wrong := [value for value in values if type(value) is not int or value < 1]:
+            raise ValueError(f"domain {name} holds whole numbers from 1 on, got {wrong[0]!r}")
+
+
+def _check_scaling(space: SearchSpace) -> None:
+    switches(space.style, 1)
+    _check_domains(space, {"pair", "phi"})
+    if space.base is None or not space.base.is_aaba:
+        raise ValueError("a scaling space needs an AABA base (L1 = L2 = L4 <= L3), such as base: T")
+    for pair in space.domains["pair"]:
+        _coefficients(pair)
+    for phi in space.domains["phi"]:
+        if not isinstance(phi, int | float):
+            raise ValueError(f"domain phi holds numbers, got {phi!r}")
+
+
+def _check_domains(space: SearchSpace, wanted: set[str]) -> None:
+    if set(space.domains) != wanted:
+        raise ValueError(f"the space {space.name!r} has the domains {sorted(wanted)}, got {sorted(space.domains)}")
+
+
+def _coefficients(pair: Value) -> tuple[float, float]:
+    try:
+        alpha, beta = (float(number) for number in str(pair).split(","))
+    except ValueError:
+        raise ValueError(f"a pair reads alpha,beta such as 1.09,1.36, got {pair!r}") from None
+    return alpha, beta
 
 
 def _build_stacking(space: SearchSpace, params: Params) -> ModelConfig:
@@ -101,8 +128,7 @@ def _open_stack(space: SearchSpace, channels: int, group: int, l1: int) -> Stack
 
 
 def _solve_l3(space: SearchSpace, stack: Stack) -> int:
-    if space.target is None:
-        raise ValueError("a stacking space needs a target or a domain for l3")
+    assert space.target is not None, "without a target the depths are a domain"
     l3 = nearest_depth(stack.cost_of_depth(space.target.metric), space.target.value)
     deepest = (deepest_within(stack.cost_of_depth(limit.metric), limit.value) for limit in space.limits)
     return max(1, min([l3, *deepest]))
@@ -119,7 +145,7 @@ def _stacking_violation(space: SearchSpace, config: ModelConfig) -> str | None:
 
 
 def _build_scaling(space: SearchSpace, params: Params) -> ModelConfig:
-    alpha, beta = (float(number) for number in str(params["pair"]).split(","))
+    alpha, beta = _coefficients(params["pair"])
     assert space.base is not None, "a scaling space is made with a base"
     return compound_scale(space.base, float(params["phi"]), alpha=alpha, beta=beta, style=space.style)
 
@@ -133,6 +159,6 @@ def _asked_by_target(space: SearchSpace, params: Params) -> float | None:
     return space.target.value if space.target is not None and space.target.metric == "params" else None
 
 
-STACKING = Rule(build=_build_stacking, asked_params=_asked_by_target, violation=_stacking_violation)
-SCALING = Rule(build=_build_scaling, asked_params=_asked_by_phi, violation=lambda space, config: None)
+STACKING = Rule(check=_check_stacking, build=_build_stacking, asked_params=_asked_by_target, violation=_stacking_violation)
+SCALING = Rule(check=_check_scaling, build=_build_scaling, asked_params=_asked_by_phi, violation=lambda space, config: None)
 RULES: Mapping[str, Rule] = {"stacking": STACKING, "scaling": SCALING}

@@ -32,10 +32,10 @@ def connect(url: str, *, create: bool) -> Engine:
         if parsed.get_backend_name() == "sqlite":
             _check_file(parsed.database, create=create)
         engine = create_engine(parsed, **_options(parsed.get_backend_name()))
-    except ArgumentError:
-        raise StoreError("not a store URL; write sqlite:///nas.db or postgresql+psycopg://user@host/database") from None
     except NoSuchModuleError as error:
         raise StoreError(f"no driver for {shown(url)}: {error}") from None
+    except ArgumentError:
+        raise StoreError("not a store URL; write sqlite:///nas.db or postgresql+psycopg://user@host/database") from None
     except ModuleNotFoundError as error:
         raise StoreError(f"the store {shown(url)} needs {error.name}: pip install 'nas-scaling[postgres]'") from None
     if engine.dialect.name == "sqlite":
@@ -45,6 +45,9 @@ def connect(url: str, *, create: bool) -> Engine:
     except DatabaseError as error:
         engine.dispose()
         raise StoreError(f"cannot use the store {shown(url)}: {_first_line(error)}") from None
+    except StoreError:
+        engine.dispose()
+        raise
     return engine
 
 

@@ -1,6 +1,7 @@
 """The only memory of a search: studies, trials and reports in SQL, handed out as detached frozen records."""
 
 import json
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ class Store:
     def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = url
         self._engine = connect(url, create=create)
+        weakref.finalize(self, self._engine.dispose)  # a store that is dropped gives its connections back
 
     def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
         return Store, (self.url,)

@@ -116,3 +116,33 @@ def test_malformed_sizes_say_how_to_write_them() -> None:
         Limit.parse("params<30M")
     with pytest.raises(ValueError, match="unknown limit metric 'weight'"):
         Limit.parse("weight<=3")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "moon"}, "unknown space 'moon'"),
+        ({"domains": {"channels": [48]}}, r"has the domains \['channels', 'group_channels', 'l1'\]"),
+        ({"domains": {"channels": [48], "group_channels": [16], "l1": ["two"]}}, "whole numbers from 1 on, got 'two'"),
+        ({"domains": 3}, "not a search space"),
+        ({"target": {"value": "30M"}}, "not a search space"),
+        ({"target": {"value": 3, "metric": "weight"}}, "unknown target metric"),
+        ({"colour": "red"}, "not a search space: .*colour"),
+        ({"style": "x"}, "unknown style"),
+    ],
+)
+def test_a_space_that_somebody_wrote_is_checked(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        space_from_dict({**stacking_space().to_dict(), **change})
+
+
+def test_a_scaling_space_needs_pairs_and_a_base_that_can_be_scaled() -> None:
+    good = scaling_space().to_dict()
+    assert space_from_dict({**good, "base": "T"}) == scaling_space()
+    for change, message in (
+        ({"base": "G"}, "AABA base"),
+        ({"base": None}, "AABA base"),
+        ({"domains": {"pair": ["x"], "phi": [1]}}, "a pair reads"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            space_from_dict({**good, **change})

@@ -1,0 +1,31 @@
+"""Neural-architecture scaling search: `nas.search(StudyConfig())` and what surrounds it, loaded when first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from nas.api import Study, open_study, search
+    from nas.config import StudyConfig
+    from nas.errors import MissingExtra, NasError
+    from searchspace.formats import load_variant
+
+_HOMES = {
+    "MissingExtra": "nas.errors",
+    "NasError": "nas.errors",
+    "Study": "nas.api",
+    "StudyConfig": "nas.config",
+    "load_variant": "searchspace.formats",
+    "open_study": "nas.api",
+    "search": "nas.api",
+}
+
+__all__ = ["MissingExtra", "NasError", "Study", "StudyConfig", "__version__", "load_variant", "open_study", "search"]
+
+
+def __getattr__(name: str) -> Any:
+    """Optuna, SQLAlchemy and Pydantic are loaded when a name that needs them is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'nas' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

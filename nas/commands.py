@@ -1,0 +1,250 @@
+"""What the commands do: call the library and print; imported when a command runs, not for its help."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from nas import output
+from nas.api import DEFAULT_STORE, Study, open_study
+from nas.api import search as run_search
+from nas.config import StudyConfig
+from nas.errors import MissingExtra, NasError
+from nas.flags import Flags, parse_numbers, study_config
+from nas.output import Column, Format, metric_column, percent_column, print_rows, print_text, text_column
+from searchspace.cost import cost as cost_of
+from searchspace.cost import cost_by_part
+from searchspace.formats import load_variant
+from searchspace.scaling import compound_scale, effective_phi
+from searchspace.styles import style_of
+from studies.database import shown
+from studies.records import TrialState
+from studies.store import Store
+from trainer.noise import noise_points
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class RunFlags:
+    """How a search runs; no part of the study."""
+
+    trials: int | None
+    workers: int | None
+    engine: str
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """How depth (α) and width (β) grow with φ."""
+
+    alpha: float
+    beta: float
+
+
+def search(flags: Flags, file: str | None, name: str | None, run: RunFlags, store: str, format: Format) -> None:
+    """Run or list a search and print its front."""
+    config = study_config(file, flags)
+    if run.dry_run:
+        _print_candidates(config, format)
+        return
+    study = _search_with_progress(config, name, run, store)
+    _print_front(study, format)
+    if format == "table":
+        _print_next(study)
+
+
+def _search_with_progress(config: StudyConfig, name: str | None, run: RunFlags, store: str) -> Study:
+    from nas.progress import ProgressView
+
+    logging.basicConfig(format="nas: %(message)s", level=logging.ERROR)
+    try:
+        with ProgressView(config.objectives[0]) as view:
+            return run_search(config, name=name, store=store, trials=run.trials, workers=run.workers, engine=run.engine, listener=view)
+    except KeyboardInterrupt:
+        typer.echo("nas: stopped; what is finished is stored, and the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+
+
+def _print_candidates(config: StudyConfig, format: Format) -> None:
+    candidates = config.space.enumerate()
+    rows = [
+        {
+            **candidate.params,
+            "variant": candidate.config.short_name if candidate.config else None,
+            "style": style_of(candidate.config) if candidate.config else config.space.style,
+            **(asdict(candidate.cost) if candidate.cost else {}),
+            "size_error": candidate.size_error,
+            "feasible": candidate.feasible,
+            "reason": candidate.reason,
+        }
+        for candidate in candidates
+    ]
+    columns = [
+        *output.choice_columns(config.space.domains),
+        text_column("variant", "C1,C',L1,L3"),
+        text_column("style", "style"),
+        *map(metric_column, ("params", "flops")),
+        percent_column("size_error", "size error"),
+        Column("feasible", "feasible", lambda feasible: "yes" if feasible else "no"),
+        text_column("reason", "reason"),
+    ]
+    feasible = sum(candidate.feasible for candidate in candidates)
+    size = f"costs at {config.space.image_size} px with {config.space.num_classes} classes"
+    print_rows(rows, columns, format=format, title=f"{len(rows)} candidates, {feasible} feasible ({size})")
+    config.space.feasible()
+
+
+def _print_front(study: Study, format: Format) -> None:
+    front, objectives = study.front(), study.objectives
+    columns = output.trial_columns(objectives, extra=("params", "flops", "loss", "seconds"))
+    fidelity = front[0].fidelity if front else {}
+    names = " against ".join(f"{objective.metric} ({objective.direction})" for objective in objectives)
+    print_rows(
+        [output.trial_row(trial) for trial in front],
+        columns,
+        format=format,
+        title=f"Pareto front of study {study.name!r}: {names}",
+        caption=f"{len(front)} of {_complete(study)} complete trials; {output.fidelity_text(fidelity)}\n{_noise_line(fidelity)}",
+    )
+
+
+def _complete(study: Study) -> int:
+    return sum(trial.state is TrialState.COMPLETE for trial in study.trials())
+
+
+def _noise_line(fidelity: Mapping[str, Any]) -> str:
+    points = noise_points(fidelity)
+    if points is None:
+        return "the spread over seeds has not been measured at this fidelity, so small differences may be noise"
+    return f"differences below {points:.1f} points of top-1 are noise at this fidelity"
+
+
+def _print_next(study: Study) -> None:
+    front = study.front()
+    best = front[0].number if front else 0
+    store = "" if study.store.url == os.environ.get("NAS_STORE", DEFAULT_STORE) else f" --store {shown(study.store.url)}"
+    commands = (
+        (f"nas show {study.name}{store}", "every trial, infeasible ones with their reason"),
+        (f"nas export {study.name} --trial {best} --format yaml --out variants{store}", "the best variant as a file"),
+        ("nas scale --phi 3", "a larger member of the family"),
+        (f"nas dashboard{store}", "fronts, trials and learning curves in the browser"),
+    )
+    width = max(len(command) for command, _ in commands)
+    print_text("\n".join(["Next:", *(f"  {command:<{width}}  {why}" for command, why in commands)]))
+
+
+def studies(store: str, format: Format) -> None:
+    """List studies."""
+    rows = [
+        {
+            "study": summary.study.name,
+            "space": summary.study.config["space"]["name"],
+            "objectives": ", ".join(objective.metric for objective in summary.study.objectives),
+            **{state.value.lower(): summary.counts.get(state, 0) for state in TrialState},
+            "updated_at": summary.updated_at.isoformat(timespec="seconds"),
+        }
+        for summary in Store(store, create=False).studies()
+    ]
+    states = ("complete", "running", "queued", "infeasible", "failed")
+    columns = [text_column("study", "study"), text_column("space", "space"), text_column("objectives", "objectives")]
+    print_rows(rows, [*columns, *(Column(state, state) for state in states), text_column("updated_at", "updated")], format=format)
+
+
+def show(name: str, store: str, format: Format) -> None:
+    """List a study's trials."""
+    study = open_study(name, store=Store(store, create=False))
+    columns = output.trial_columns(study.objectives, extra=("params", "flops", "loss", "seconds"))
+    rows = [output.trial_row(trial) for trial in study.trials()]
+    choice = output.choice_columns(study.config.space.domains)
+    state, reason = text_column("state", "state"), text_column("reason", "reason")
+    print_rows(rows, [columns[0], state, *choice, *columns[1:], reason], format=format, title=f"Trials of study {study.name!r}")
+
+
+def pareto(name: str, store: str, format: Format) -> None:
+    """Print a front."""
+    _print_front(open_study(name, store=Store(store, create=False)), format)
+
+
+def cost(text: str, style: str | None, image_size: int, classes: int, format: Format) -> None:
+    """Print a variant's cost by part and in total."""
+    config = load_variant(text, style=style)
+    parts = cost_by_part(config, image_size, classes)
+    rows = [{"part": part, **asdict(size)} for part, size in parts.items()]
+    total = {"part": "total", **asdict(cost_of(config, image_size, classes))}
+    columns = [text_column("part", "part"), *map(metric_column, ("params", "flops", "activations"))]
+    if format == "json":
+        shape = {"variant": config.short_name, "style": style_of(config), "image_size": image_size, "num_classes": classes}
+        output.print_json({**shape, **total, "parts": rows, "model": config.to_dict()})
+        return
+    title = f"{config.short_name}, style {style_of(config)}, {image_size} px, {classes} classes"
+    print_rows([*rows, total], columns, format=format, title=title, caption=f"{total['params']:,} parameters")
+
+
+def scale(phi: str, base: str, by: Coefficients, group_channels: int | None, style: str | None, format: Format) -> None:
+    """Print the variants that compound scaling gives."""
+    start = load_variant(base)
+    rows = []
+    for value in parse_numbers(phi):
+        config = compound_scale(start, value, alpha=by.alpha, beta=by.beta, group_channels=group_channels, style=style)
+        size, asked = cost_of(config), 2**value * cost_of(start).params
+        width, depth = effective_phi(start, config, alpha=by.alpha, beta=by.beta)
+        shape = {"phi": value, "variant": config.short_name, "style": style_of(config), **asdict(size), "asked_params": asked}
+        rows.append({**shape, "size_error": size.params / asked - 1, "phi_width": _finite(width), "phi_depth": _finite(depth)})
+    columns = [
+        Column("phi", "φ", "{:g}".format),
+        text_column("variant", "C1,C',L1,L3"),
+        text_column("style", "style"),
+        *map(metric_column, ("params", "flops")),
+        Column("asked_params", "asked (M)", metric_column("params").show),
+        percent_column("size_error", "size error"),
+        Column("phi_width", "φ of width", "{:.2f}".format),
+        Column("phi_depth", "φ of depth", "{:.2f}".format),
+    ]
+    title = f"{start.short_name} (style {style_of(start)}) scaled by α = {by.alpha:g}, β = {by.beta:g}; FLOPs at 224 px"
+    print_rows(rows, columns, format=format, title=title)
+
+
+def _finite(value: float) -> float | None:
+    return None if value != value else value  # NaN: a coefficient of 1 that did not keep its dimension
+
+
+def export(name: str, number: int, format: str, out: Path, store: str) -> None:
+    """Write a trial's variant to a file and print its path."""
+    from nas.export import export_trial
+
+    typer.echo(export_trial(open_study(name, store=Store(store, create=False)), number, format=format, out=out))
+
+
+def doctor(store: str, format: Format) -> None:
+    """Print what is active here."""
+    from nas.doctor import examine
+
+    rows = [asdict(finding) for finding in examine(store)]
+    columns = [text_column("what", "what"), text_column("state", "state"), text_column("why", "why")]
+    print_rows(rows, columns, format=format)
+
+
+def dashboard(store: str, address: str, port: int) -> None:
+    """Run Streamlit on a store until it is stopped."""
+
+    if find_spec("streamlit") is None:
+        raise MissingExtra("the dashboard", "dashboard")
+    app = ROOT / "dashboard" / "app.py"
+    options = {"server.address": address, "server.port": str(port), "server.headless": "true", "browser.gatherUsageStats": "false"}
+    flags = [part for key, value in options.items() for part in (f"--{key}", value)]
+    command = [sys.executable, "-m", "streamlit", "run", str(app), *flags]
+    try:
+        code = subprocess.run(command, env={**os.environ, "NAS_STORE": store}, check=False).returncode
+    except KeyboardInterrupt:
+        return
+    if code:
+        raise NasError(f"the dashboard ended with exit code {code}")

@@ -1,0 +1,68 @@
+"""What a worker does with one trial, an epoch at a time; no torch until it trains, and no exception for what can be expected."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from searchspace.model_config import ModelConfig
+from studies.records import TrialState
+from trainer.proxy_config import ProxyConfig, ProxyResult
+
+log = logging.getLogger(__name__)
+Evaluator = Callable[..., Iterator[ProxyResult]]
+"""`(config, proxy, *, seed)` → a result after each epoch; `trainer.proxy.run_proxy` is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One trial as a worker gets it."""
+
+    model: ModelConfig
+    proxy: ProxyConfig
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step of a worker brought: a result, and the state in which the trial ended once it has."""
+
+    result: ProxyResult | None = None
+    state: TrialState | None = None
+    reason: str | None = None
+
+
+def train_proxy(config: ModelConfig, proxy: ProxyConfig, *, seed: int) -> Iterator[ProxyResult]:
+    """The real evaluator; torch is loaded here, in the worker."""
+    from trainer.proxy import run_proxy
+
+    return run_proxy(config, proxy, seed=seed)
+
+
+class Run:
+    """A trial under way: each `step` trains one epoch and says what came of it."""
+
+    def __init__(self, job: Job, evaluate: Evaluator = train_proxy) -> None:
+        self._job = job
+        self._evaluate = evaluate
+        self._results: Iterator[ProxyResult] | None = None
+
+    def step(self) -> Step:
+        """The next epoch; running out of memory ends the trial INFEASIBLE, any other error and a metric that is not finite FAILED."""
+        try:
+            if self._results is None:
+                self._results = self._evaluate(self._job.model, self._job.proxy, seed=self._job.seed)
+            return self._checked(next(self._results, None))
+        except MemoryError as error:
+            return Step(state=TrialState.INFEASIBLE, reason=f"out of memory: {error}" if str(error) else "out of memory")
+        except Exception as error:
+            log.exception("a trial failed")
+            return Step(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
+
+    def _checked(self, result: ProxyResult | None) -> Step:
+        if result is None:
+            return Step(state=TrialState.FAILED, reason=f"the training ended before epoch {self._job.proxy.epochs}")
+        broken = [f"{name} is {value} after epoch {result.epoch}" for name, value in result.metrics.items() if not math.isfinite(value)]
+        if broken:
+            return Step(state=TrialState.FAILED, reason="; ".join(broken))
+        return Step(result, TrialState.COMPLETE if result.epoch >= self._job.proxy.epochs else None)

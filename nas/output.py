@@ -1,0 +1,120 @@
+"""Tables on standard output, for people, programs and spreadsheets: `table`, `json` or `csv`."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from searchspace.model_config import ModelConfig
+from searchspace.styles import style_of
+from studies.records import METRICS, Objective, Trial
+
+Format = Literal["table", "json", "csv"]
+Row = Mapping[str, Any]
+
+
+_SYMBOLS = {"channels": "C1", "group_channels": "C'", "l1": "L1", "l3": "L3", "pair": "α,β", "phi": "φ"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A key of the rows, its heading, and how its values read in a table; JSON and CSV carry plain values."""
+
+    key: str
+    label: str
+    show: Callable[[Any], str] = str
+    left: bool = False
+
+
+def text_column(key: str, label: str) -> Column:
+    """A column of words."""
+    return Column(key, label, lambda value: "" if value is None else str(value), left=True)
+
+
+def metric_column(name: str) -> Column:
+    """A column of a known metric in its unit."""
+    return Column(name, METRICS[name].label, METRICS[name].show)
+
+
+def percent_column(key: str, label: str) -> Column:
+    """A column of signed relative errors."""
+    return Column(key, label, lambda value: "–" if value is None else f"{value:+.1%}")
+
+
+def print_rows(rows: Sequence[Row], columns: Sequence[Column], *, format: Format, title: str = "", caption: str = "") -> None:
+    """Print the rows in one of the formats; JSON and CSV print nothing else, so that a program can read them."""
+    if format == "json":
+        print_json([{column.key: row.get(column.key) for column in columns} for row in rows])
+    elif format == "csv":
+        writer = csv.DictWriter(sys.stdout, [column.key for column in columns], extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        _print_table(rows, columns, title, caption)
+
+
+def print_json(values: Any) -> None:
+    """Print a JSON document alone."""
+    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print a line for people."""
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def trial_row(trial: Trial) -> dict[str, Any]:
+    """A trial as a flat row: variant, style, exact costs, metrics and state."""
+    config = ModelConfig.from_dict(trial.model) if trial.model else None
+    return {
+        "trial": trial.number,
+        "variant": config.short_name if config else None,
+        "style": style_of(config) if config else None,
+        **trial.params,
+        **{name: trial.value(name) for name in METRICS},
+        "state": trial.state.value,
+        "reason": trial.reason,
+    }
+
+
+def choice_columns(names: Iterable[str]) -> list[Column]:
+    """What a space chooses, under the paper's symbols."""
+    return [Column(name, _SYMBOLS.get(name, name)) for name in names]
+
+
+def trial_columns(objectives: Sequence[Objective], *, extra: Sequence[str] = ("params",)) -> list[Column]:
+    """Trial, variant and style, then the objectives' metrics and `extra` ones."""
+    metrics = dict.fromkeys([*(objective.metric for objective in objectives), *extra])
+    named = [Column("trial", "trial"), text_column("variant", "C1,C',L1,L3"), text_column("style", "style")]
+    return [*named, *map(metric_column, metrics)]
+
+
+def fidelity_text(fidelity: Mapping[str, Any]) -> str:
+    """At what effort numbers were measured, in words."""
+    if not fidelity:
+        return "not measured"
+    data = f"{fidelity['dataset']}{' (synthetic)' if fidelity.get('synthetic') else ''}"
+    part = "" if fidelity["train_fraction"] == 1 else f", {fidelity['train_fraction']:.0%} of the training data"
+    return f"{data}{part}, {fidelity['image_size']} px, {fidelity['epochs']} epochs, channels / {fidelity['channel_divisor']}"
+
+
+def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str, caption: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, caption=caption or None, title_justify="left", caption_justify="left")
+    for column in columns:
+        table.add_column(column.label, justify="left" if column.left else "right", overflow="fold")
+    for row in rows:  # Text, not markup: a study may be called [bold]
+        table.add_row(*(Text(_shown(column, row.get(column.key))) for column in columns))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _shown(column: Column, value: Any) -> str:
+    return "–" if value is None and not column.left else column.show(value)

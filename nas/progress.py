@@ -1,0 +1,76 @@
+"""How far a search is, on standard error: a live panel on a terminal, a line for every finished trial elsewhere."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from nas.driver import Progress
+from searchspace.model_config import ModelConfig
+from studies.records import METRICS, Objective, Trial
+
+
+class ProgressView:
+    """A listener for a search that shows what it hears; a context manager, so that the terminal is left in order."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
+        self._lines = 0
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show where the search stands."""
+        if self._live is not None:
+            self._live.update(self._panel(progress))
+        elif progress.last is not None and progress.done > self._lines:
+            self._lines = progress.done
+            self._console.print(self._line(progress, progress.last), markup=False, soft_wrap=True)
+
+    def _panel(self, progress: Progress) -> Group:
+        head = Table.grid(padding=(0, 2))
+        counts = f"{progress.done} of {progress.total} trials" + (f", {progress.failed} failed" if progress.failed else "")
+        head.add_row(Text(progress.study, style="bold"), ProgressBar(total=progress.total, completed=progress.done, width=30), counts)
+        left = Text(f"  {_minutes(progress.seconds_left)}", style="dim")
+        running = [Text(f"  trial {trial.number}: {self._state(trial)}", style="cyan") for trial in progress.running]
+        return Group(head, Text(f"  best so far: {self._best(progress)}", style="green"), left, *running)
+
+    def _line(self, progress: Progress, last: Trial) -> str:
+        return (
+            f"[{progress.done}/{progress.total}] trial {last.number} {last.state.value.lower()}: {self._state(last)}"
+            f"; best {self._best(progress)}; {_minutes(progress.seconds_left)}"
+        )
+
+    def _state(self, trial: Trial) -> str:
+        measured = "" if not trial.metrics else f", {self._value(trial)} after epoch {trial.fidelity.get('epochs', '?')}"
+        return _name(trial) + (f", {trial.reason}" if trial.reason else measured)
+
+    def _best(self, progress: Progress) -> str:
+        return "none yet" if progress.best is None else f"{self._value(progress.best)} ({_name(progress.best)})"
+
+    def _value(self, trial: Trial) -> str:
+        metric = METRICS[self._objective.metric]
+        return f"{metric.label} {metric.show(trial.value(self._objective.metric))}"
+
+
+def _name(trial: Trial) -> str:
+    return ModelConfig.from_dict(trial.model).short_name if trial.model else str(dict(trial.params))
+
+
+def _minutes(seconds: float | None) -> str:
+    if seconds is None:
+        return "estimating the time left"
+    return "less than a minute left" if seconds < 60 else f"about {seconds / 60:.0f} min left"

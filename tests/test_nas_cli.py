@@ -1,0 +1,260 @@
+"""The command line as a user meets it: what it prints, what it refuses and how it stops."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+import nas
+from nas.cli import app, main
+from searchspace.formats import load_variant, read_document
+from searchspace.presets import preset
+from studies.records import TrialState
+from studies.store import Store
+
+NAS = [sys.executable, "-c", "from nas.cli import main; main()"]
+TINY = ["--channels", "16", "--group-channels", "8", "--l1", "1", "--l3", "1:3", "--epochs", "1", "--train-fraction", "10%"]
+
+
+class Cli:
+    """Runs commands in this process on one store."""
+
+    def __init__(self, store: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+        monkeypatch.setenv("NAS_STORE", store)
+        monkeypatch.setenv("COLUMNS", "200")
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        self._monkeypatch.setattr(sys, "argv", ["nas", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = self._capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture
+def cli(store_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(store_url, monkeypatch, capsys)
+
+
+def test_from_a_search_to_an_exported_variant(cli: Cli, tmp_path: Path) -> None:
+    code, out, err = cli("search", *TINY, "--engine", "local")
+    assert code == 0, err
+    assert "Pareto front of study 'stacking'" in out
+    assert re.search(r"nas dashboard .*\n?$", out)
+    assert out.rstrip().splitlines()[-1].strip().startswith("nas dashboard")
+    assert "[3/3]" in err
+    assert "10% of the training data, 32 px, 1 epochs, channels / 4" in out
+    trials = json.loads(cli("show", "stacking", "--format", "json")[1])
+    assert [trial["state"] for trial in trials] == ["COMPLETE"] * 3
+    assert all(0 <= trial["top1"] <= 1 for trial in trials)
+    front = list(csv.DictReader(io.StringIO(cli("pareto", "stacking", "--format", "csv")[1])))
+    assert front
+    code, out, err = cli("export", "stacking", "--trial", front[0]["trial"], "--out", str(tmp_path / "variants"))
+    assert code == 0, err
+    document = read_document(Path(out.strip()))
+    assert document.config.short_name == front[0]["variant"]
+    assert document.provenance["metrics"]["top1"] == float(front[0]["top1"])
+    assert document.provenance["fidelity"]["channel_divisor"] == 4
+    text = Path(out.strip()).read_text()
+    assert str(tmp_path) not in text
+    assert os.uname().nodename not in text
+    assert json.loads(cli("cost", out.strip(), "--format", "json")[1])["variant"] == front[0]["variant"]
+    (listed,) = json.loads(cli("studies", "--format", "json")[1])
+    assert (listed["study"], listed["complete"], listed["running"]) == ("stacking", 3, 0)
+
+
+def test_the_same_command_again_trains_nothing_and_prints_the_same_front(cli: Cli) -> None:
+    first = cli("search", *TINY, "--engine", "local", "--format", "json")
+    again = cli("search", *TINY, "--engine", "local", "--format", "json")
+    assert json.loads(first[1]) == json.loads(again[1])
+    assert "[1/3]" in first[2]
+    assert "trial" not in again[2]
+
+
+def test_a_dry_run_lists_all_thirty_candidates_and_touches_no_store(cli: Cli, tmp_path: Path) -> None:
+    start = time.process_time()
+    code, out, _ = cli("search", "--dry-run", "--format", "json")
+    assert time.process_time() - start < 20  # a hang, not a speed
+    rows = json.loads(out)
+    assert (code, len(rows), sum(row["feasible"] for row in rows)) == (0, 30, 19)
+    assert next(row for row in rows if row["variant"] == "64,16,4,18")["params"] == 29_918_424
+    assert all(row["reason"] for row in rows if not row["feasible"])
+    assert list(tmp_path.iterdir()) == []
+    code, out, _ = cli("search", "--dry-run", "--limit", "params<=30M", "--limit", "flops<=5G", "--format", "json")
+    assert all(row["params"] <= 30e6 and row["flops"] <= 5e9 for row in json.loads(out) if row["feasible"])
+
+
+def test_the_scaling_space_lists_the_five_pairs_with_their_size_error(cli: Cli) -> None:
+    rows = json.loads(cli("search", "--space", "scaling", "--dry-run", "--format", "json")[1])
+    assert [(row["pair"], row["variant"]) for row in rows][2] == ("1.09,1.36", "112,16,5,20")
+    assert rows[4]["size_error"] == pytest.approx(-0.172, abs=0.001)
+
+
+def test_cost_and_scale_print_style_and_effective_phi(cli: Cli) -> None:
+    _, out, _ = cli("cost", "64,16,4,18")
+    assert "style t" in out
+    assert "29,918,424 parameters" in out
+    assert json.loads(cli("cost", "H", "--format", "json")[1])["params"] == 1_089_636_760
+    (row,) = json.loads(cli("scale", "--phi", "3", "--format", "json")[1])
+    assert (row["variant"], row["style"]) == ("160,16,5,24", "t")
+    assert row["phi_width"] == pytest.approx(2.98, abs=0.005)
+    assert row["phi_depth"] == pytest.approx(3.04, abs=0.005)
+
+
+def test_doctor_says_what_is_active_and_why(cli: Cli) -> None:
+    rows = {row["what"]: row for row in json.loads(cli("doctor", "--format", "json")[1])}
+    assert set(rows) == {"python", "torch", "device", "operator", "ray", "optuna", "store", "dashboard"}
+    assert rows["store"]["state"] == "not usable"
+    assert "no store at" in rows["store"]["why"]
+    assert all(row["state"] and row["why"] for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("search --space moon", "unknown space 'moon'; known: stacking, scaling"),
+        ("search --target 1M", "nearest reachable is 48,16,1,1"),
+        ("search --limit params<=1M", "nearest reachable"),
+        ("search --limit params<30M", "write a metric and a quantity such as params<=30M"),
+        ("search --channels 5:1", "malformed range '5:1'"),
+        ("search --target many", "not a quantity: 'many'"),
+        ("search --l3 3 --target 30M", "exclude each other"),
+        ("search --dataset mnist", "unknown data set 'mnist'"),
+        ("search --space scaling --l1 3", "does not take --l1"),
+        ("search --config nowhere", "no study file 'nowhere'; give a YAML file or one of the presets: scaling-digits"),
+        ("search --config stacking-digits --epochs 3", "leave out --epochs"),
+        ("search --objective beauty", "unknown metric 'beauty'"),
+        ("search --style x", "unknown style 'x'; known: t, s, l, h, g"),
+        ("search --image-size 16", "at least 32"),
+        ("search --device tpu", "cpu or cuda"),
+        ("cost Q", "not a variant: 'Q'"),
+        ("cost 64,16,4", "four numbers"),
+        ("cost H --image-size 100", "exactly twice"),
+        ("scale --phi x", "malformed list of numbers"),
+        ("scale --base G", "AABA"),
+        ("show s", "no store at"),
+        ("export s --trial 1", "no store at"),
+        ("search --store postgresql+psycopg://me:secret@127.0.0.1:1/x --engine local", "cannot use the store postgresql+psycopg://me:***@"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_1(cli: Cli, tmp_path: Path, arguments: str, message: str) -> None:
+    code, out, err = cli(*arguments.split())
+    assert (code, out) == (1, "") or "--dry-run" in arguments
+    assert len(err.strip().splitlines()) == 1
+    assert message in err
+    assert "Traceback" not in err
+    assert "secret" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_not_in_the_store_is_named_beside_what_is(cli: Cli, tmp_path: Path) -> None:
+    cli("search", *TINY, "--engine", "local")
+    assert "no study 'other'" in cli("show", "other")[2]
+    assert "known: stacking" in cli("show", "other")[2]
+    assert "has no trial 77" in cli("export", "stacking", "--trial", "77", "--out", str(tmp_path / "x"))[2]
+    assert "unknown format 'exe'" in cli("export", "stacking", "--trial", "0", "--format", "exe", "--out", str(tmp_path / "x"))[2]
+    assert not (tmp_path / "x").exists()
+    mismatch = cli("search", *TINY, "--engine", "local", "--seed", "5")
+    assert mismatch[0] == 1
+    assert "seed is 0, asked 5" in mismatch[2]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (Path(nas.__file__).parent.parent / "studies/presets").glob("*.yaml")))
+def test_every_preset_study_lists_its_candidates(cli: Cli, name: str) -> None:
+    rows = json.loads(cli("search", "--config", name, "--dry-run", "--format", "json")[1])
+    assert any(row["feasible"] for row in rows)
+    assert len(nas.StudyConfig.read(name).objectives) == 2
+
+
+def test_the_default_search_is_the_preset_study_of_its_name() -> None:
+    assert nas.StudyConfig.read("stacking-digits") == nas.StudyConfig()
+
+
+def test_every_command_has_help_with_an_example_and_takes_a_store() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert set(commands) == {"search", "studies", "show", "pareto", "cost", "scale", "export", "doctor", "dashboard"}
+    for name, command in commands.items():
+        assert f"Example: nas {name}" in command.help, name
+        assert "--store" in [flag for parameter in command.params for flag in parameter.opts], name
+
+
+HEAVY = ["torch", "ray", "optuna", "streamlit", "sqlalchemy", "pandas", "pydantic", "numpy", "scipy", "plotly", "alembic"]
+
+
+def loaded_by(code: str, names: list[str]) -> str:
+    """Which of the modules `names` a fresh Python has loaded after running `code`."""
+    script = f"import sys\n{code}\nprint([name for name in {names} if name in sys.modules])"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    assert loaded_by("from nas.cli import main\nsys.argv = ['nas', '--help']\ntry: main()\nexcept SystemExit: pass", HEAVY) == "[]"
+
+
+def test_packages_are_light_until_used() -> None:
+    assert loaded_by("import nas, nas.cli, studies, trainer, dcnv3, dashboard, searchspace", [*HEAVY[:6], "pydantic"]) == "[]"
+
+
+def test_public_names_are_what_they_were() -> None:
+    assert nas.__all__ == ["MissingExtra", "NasError", "Study", "StudyConfig", "__version__", "load_variant", "open_study", "search"]
+    assert all(getattr(nas, name) is not None for name in nas.__all__)
+    assert nas.load_variant("T") == load_variant("t") == preset("T").config
+
+
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=[pytest.mark.cluster, pytest.mark.xdist_group("ray")])])
+def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(engine: str, store_url: str) -> None:
+    command = [*NAS, "search", *TINY, "--l3", "1:6", "--epochs", "8", "--engine", engine, "--workers", "1", "--store", store_url]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    try:
+        first = next(line for line in process.stderr if "[1/6]" in line)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert "the same command goes on from here" in err
+    assert "Traceback" not in err
+    assert out == ""
+    store = Store(store_url)
+    stopped = {trial.number: trial for trial in store.trials(store.study("stacking"))}
+    assert TrialState.RUNNING not in {trial.state for trial in stopped.values()}
+    done = [trial for trial in stopped.values() if trial.state is TrialState.COMPLETE]
+    assert 1 <= len(done) < 6, first
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    finished = {trial.number: trial for trial in store.trials(store.study("stacking"))}
+    assert {trial.state for trial in finished.values()} == {TrialState.COMPLETE}, again.stderr
+    assert len(finished) == 6
+    assert all(finished[trial.number] == trial for trial in done)  # untouched, down to the time stamps
+
+
+def test_a_missing_extra_is_one_line_with_the_command_that_mends_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.commands.find_spec", lambda name: None)
+    code, _, err = cli("dashboard")
+    assert code == 1
+    assert err == "nas: the dashboard needs the extra 'dashboard': pip install 'nas-scaling[dashboard]'\n"
+
+
+def test_a_full_disk_leaves_no_half_written_export(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("search", *TINY, "--engine", "local")
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    code, _, err = cli("export", "stacking", "--trial", "0", "--out", str(tmp_path / "variants"))
+    assert (code, "No space left on device" in err) == (1, True)
+    assert list((tmp_path / "variants").iterdir()) == []
+    shutil.rmtree(tmp_path / "variants")

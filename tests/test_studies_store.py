@@ -1,0 +1,165 @@
+"""The store keeps what it is given, on SQLite and PostgreSQL alike, and says clearly when it cannot."""
+
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from studies.database import HEAD, MIGRATIONS, StoreError
+from studies.records import NewTrial, Objective, Report, TrialState
+from studies.schema import Row
+from studies.store import Store, StudyMismatch
+
+CONFIG = {"objectives": [{"metric": "top1", "direction": "maximize"}, {"metric": "flops", "direction": "minimize"}], "seed": 0}
+
+
+def test_a_study_and_its_trials_come_back_as_they_went_in(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study = store.open("μ", CONFIG)
+    new = [NewTrial(params={"l1": 1, "pair": "1.09,1.36"}, seed=7, model={"channels": 64}, cost={"params": 3_076_373_352}), infeasible()]
+    first, second = store.add(study, new)
+    assert (first.number, first.state, first.params, first.cost) == (0, TrialState.QUEUED, new[0].params, new[0].cost)
+    assert (second.number, second.state, second.model, second.reason) == (1, TrialState.INFEASIBLE, None, "too big")
+    store.start(first, worker="w")
+    store.report(first, Report(1, {"top1": 0.25, "loss": 2.0}), fidelity={"epochs": 1})
+    store.finish(first, TrialState.COMPLETE)
+    reopened = Store(any_store_url, create=False)
+    done = reopened.trial(reopened.study("μ"), 0)
+    assert (done.state, done.metrics, done.fidelity, done.worker) == (TrialState.COMPLETE, {"top1": 0.25, "loss": 2.0}, {"epochs": 1}, "w")
+    assert done.started_at is not None
+    assert done.finished_at is not None
+    assert done.started_at <= done.finished_at
+    assert done.finished_at.tzinfo is not None
+    assert reopened.study("μ").objectives == (Objective.of("top1"), Objective.of("flops"))
+    assert reopened.studies()[0].counts == {TrialState.COMPLETE: 1, TrialState.INFEASIBLE: 1}
+
+
+def infeasible() -> NewTrial:
+    return NewTrial(params={"l1": 5}, seed=7, state=TrialState.INFEASIBLE, reason="too big")
+
+
+def test_a_report_measured_again_replaces_the_first(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study = store.open("s", CONFIG)
+    (trial,) = store.add(study, [NewTrial(params={}, seed=0)])
+    for top1 in (0.1, 0.2):
+        store.report(trial, Report(1, {"top1": top1}), fidelity={"epochs": 1})
+    store.report(trial, Report(2, {"top1": 0.3}), fidelity={"epochs": 2})
+    assert store.reports(study) == {0: [Report(1, {"top1": 0.2}), Report(2, {"top1": 0.3})]}
+
+
+def test_running_trials_of_a_dead_driver_return_to_the_queue(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study, other = store.open("s", CONFIG), store.open("other", CONFIG)
+    for owner in (study, other):
+        store.start(store.add(owner, [NewTrial(params={}, seed=0)])[0], worker="gone")
+    assert store.requeue_running(study) == 1
+    assert [trial.state for trial in store.trials(study)] == [TrialState.QUEUED]
+    assert [trial.state for trial in store.trials(other)] == [TrialState.RUNNING]
+
+
+def test_numbers_go_on_after_a_reopening(any_store_url: str) -> None:
+    for _ in range(3):
+        store = Store(any_store_url)
+        store.add(store.open("s", CONFIG), [NewTrial(params={}, seed=0), NewTrial(params={}, seed=0)])
+    assert [trial.number for trial in store.trials(store.study("s"))] == list(range(6))
+
+
+def test_a_study_with_another_configuration_is_refused_with_the_difference(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    store.open("s", CONFIG)
+    with pytest.raises(StudyMismatch, match=r"seed is 0, asked 1; choose another --name"):
+        store.open("s", {**CONFIG, "seed": 1})
+    assert store.open("s", CONFIG).config == CONFIG
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_metric_that_is_not_finite_is_never_stored(store_url: str, value: float) -> None:
+    store = Store(store_url)
+    study = store.open("s", CONFIG)
+    (trial,) = store.add(study, [NewTrial(params={}, seed=0)])
+    with pytest.raises(ValueError, match="loss is"):
+        store.report(trial, Report(1, {"loss": value}), fidelity={})
+    assert store.reports(study) == {}
+
+
+def test_the_migrations_make_the_schema_that_the_code_declares(any_store_url: str) -> None:
+    Store(any_store_url).close()
+    engine = create_engine(any_store_url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Row.metadata) == []
+    engine.dispose()
+    assert max(path.name for path in (MIGRATIONS / "versions").glob("v*.py")).startswith(f"v{HEAD}_")
+
+
+def test_a_store_of_a_newer_schema_is_left_alone(any_store_url: str) -> None:
+    Store(any_store_url).close()
+    engine = create_engine(any_store_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(StoreError, match="newer schema 9999"):
+        Store(any_store_url)
+
+
+def test_looking_never_makes_a_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no store at"):
+        Store(f"sqlite:///{tmp_path / 'none.db'}", create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite://", "needs a file"),
+        ("nonsense", "not a store URL"),
+        ("oracle9://x", "no driver"),
+        ("sqlite:////nowhere/at/all/nas.db", "does not exist"),
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/x", r"cannot use the store postgresql\+psycopg://me:\*\*\*@127\.0\.0\.1:1/x"),
+    ],
+)
+def test_a_store_that_cannot_be_reached_is_named_without_its_password(url: str, message: str) -> None:
+    with pytest.raises(StoreError, match=message) as raised:
+        Store(url)
+    assert "secret" not in str(raised.value)
+
+
+def test_a_damaged_file_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "broken.db"
+    path.write_bytes(b"this is no database, but long enough to be read as one" * 40)
+    with pytest.raises(StoreError, match="not a database"):
+        Store(f"sqlite:///{path}")
+
+
+def test_a_store_pickles_as_its_url(store_url: str) -> None:
+    store = Store(store_url)
+    store.open("s", CONFIG)
+    assert [summary.study.name for summary in pickle.loads(pickle.dumps(store)).studies()] == ["s"]
+
+
+def fill(url: str, name: str, trials: int) -> None:
+    store = Store(url)
+    study = store.open(name, CONFIG)
+    for _ in range(trials):
+        (trial,) = store.add(study, [NewTrial(params={}, seed=0)])
+        store.start(trial)
+        store.report(trial, Report(1, {"top1": 0.5}), fidelity={"epochs": 1})
+        store.finish(trial, TrialState.COMPLETE)
+
+
+def test_drivers_of_one_file_lose_nothing_while_a_reader_looks_on(store_url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    drivers = [context.Process(target=fill, args=(store_url, f"study-{i}", 20)) for i in range(4)]
+    for driver in drivers:
+        driver.start()
+    reader = Store(store_url)  # five make the schema at once
+    while any(driver.is_alive() for driver in drivers):
+        assert len(reader.studies()) <= 4
+    for driver in drivers:
+        driver.join()
+    assert [driver.exitcode for driver in drivers] == [0] * 4
+    assert [summary.counts for summary in Store(store_url).studies()] == [{TrialState.COMPLETE: 20}] * 4
