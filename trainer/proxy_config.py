@@ -20,7 +20,7 @@ class ProxyConfig:
 
     dataset: str = "digits"
     image_size: int = 32
-    epochs: int = 3
+    epochs: int = 4
     train_fraction: float = 0.5
     channel_divisor: int = 4
     batch_size: int = 32
