@@ -194,3 +194,19 @@ def test_the_time_left_shrinks_to_nothing(store_url: str, tmp_path: Path) -> Non
     assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
     assert seen[-1].best is not None
     assert seen[-1].best.value("top1") == 0.06
+
+
+@pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
+def test_both_engines_measure_the_same_to_the_bit(tmp_path: Path) -> None:
+    config = nas.StudyConfig(
+        space=stacking_space(channels=[16], group_channels=[8], l1=[1], l3=[1, 2]), proxy=ProxyConfig(epochs=2, train_fraction=0.1)
+    )
+    measured = []
+    for engine, workers in (("local", 1), ("local", 1), ("ray", 1), ("ray", 2)):
+        study = nas.search(config, store=f"sqlite:///{tmp_path / f'{len(measured)}.db'}", engine=engine, workers=workers)
+        reports = study.store.reports(study.record)
+        trials = {trial.number: str(trial.params) for trial in study.trials()}
+        measured.append({(trials[n], r.step): (r.metrics["top1"], r.metrics["loss"]) for n, of_trial in reports.items() for r in of_trial})
+    assert len(measured[0]) == 4
+    assert measured.count(measured[0]) == 4
