@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.quantities import name_of, shown
+from dashboard.quantities import shown
 from studies.records import METRICS, Objective
 
 # Okabe and Ito's palette, safe for colour-blind readers; the grey lies half-way between both pages.
@@ -45,7 +45,7 @@ def curves_figure(
 
 def hover_text(trial: Mapping[Hashable, Any]) -> str:
     """What hovering over a trial tells: variant, number, costs and metrics; text of the store is escaped."""
-    lines = [f"{name_of(metric)} {shown(metric, trial.get(metric))}" for metric in METRICS if _is_known(trial.get(metric))]
+    lines = [f"{METRICS[metric].name} {shown(metric, trial.get(metric))}" for metric in METRICS if _is_known(trial.get(metric))]
     return "<br>".join([_heading(trial["number"], trial["variant"]), "<i>(C1, C′, L1, L3)</i>", *map(html.escape, lines)])
 
 

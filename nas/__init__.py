@@ -10,18 +10,35 @@ if TYPE_CHECKING:
     from nas.config import StudyConfig
     from nas.errors import MissingExtra, NasError
     from searchspace.formats import load_variant
+    from searchspace.spaces import scaling_space, stacking_space
+    from trainer.proxy_config import ProxyConfig
 
 _HOMES = {
     "MissingExtra": "nas.errors",
     "NasError": "nas.errors",
+    "ProxyConfig": "trainer.proxy_config",
     "Study": "nas.api",
     "StudyConfig": "nas.config",
     "load_variant": "searchspace.formats",
     "open_study": "nas.api",
+    "scaling_space": "searchspace.spaces",
     "search": "nas.api",
+    "stacking_space": "searchspace.spaces",
 }
 
-__all__ = ["MissingExtra", "NasError", "Study", "StudyConfig", "__version__", "load_variant", "open_study", "search"]
+__all__ = [
+    "MissingExtra",
+    "NasError",
+    "ProxyConfig",
+    "Study",
+    "StudyConfig",
+    "__version__",
+    "load_variant",
+    "open_study",
+    "scaling_space",
+    "search",
+    "stacking_space",
+]
 
 
 def __getattr__(name: str) -> Any:

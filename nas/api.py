@@ -86,6 +86,7 @@ def search(
     study = Study(store, store.open(name or config.space.name, config.to_dict()))
     driver = Driver(store, study.record, config, trials=trials, listener=listener)
     try:
+        driver.notify()
         ENGINES[engine](driver, workers, evaluate)
     finally:
         driver.stop()

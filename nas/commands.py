@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import typer
@@ -88,19 +89,13 @@ def _print_candidates(config: StudyConfig, format: Format) -> None:
         }
         for candidate in candidates
     ]
-    columns = [
-        *output.choice_columns(config.space.domains),
-        text_column("variant", "C1,C',L1,L3"),
-        text_column("style", "style"),
-        *map(metric_column, ("params", "flops")),
-        percent_column("size_error", "size error"),
-        Column("feasible", "feasible", lambda feasible: "yes" if feasible else "no"),
-        text_column("reason", "reason"),
-    ]
-    feasible = sum(candidate.feasible for candidate in candidates)
-    size = f"costs at {config.space.image_size} px with {config.space.num_classes} classes"
-    print_rows(rows, columns, format=format, title=f"{len(rows)} candidates, {feasible} feasible ({size})")
-    config.space.feasible()
+    choice = output.choice_columns(config.space.domains)
+    named = [text_column("variant", "C1,C',L1,L3"), text_column("style", "style")]
+    sizes = [*map(metric_column, ("params", "flops")), percent_column("size_error", "size error")]
+    feasible = Column("feasible", "feasible", lambda feasible: "yes" if feasible else "no")
+    counted = f"costs at {config.space.image_size} px with {config.space.num_classes} classes"
+    title = f"{len(rows)} candidates, {len(config.space.feasible())} feasible ({counted})"
+    output.print_with_reasons(rows, [*choice, *named, *sizes], [*choice, feasible], format=format, title=title)
 
 
 def _print_front(study: Study, format: Format) -> None:
@@ -132,14 +127,21 @@ def _print_next(study: Study) -> None:
     front = study.front()
     best = front[0].number if front else 0
     store = "" if study.store.url == os.environ.get("NAS_STORE", DEFAULT_STORE) else f" --store {shown(study.store.url)}"
+    nas = _program()
     commands = (
-        (f"nas show {study.name}{store}", "every trial, infeasible ones with their reason"),
-        (f"nas export {study.name} --trial {best} --format yaml --out variants{store}", "the best variant as a file"),
-        ("nas scale --phi 3", "a larger member of the family"),
-        (f"nas dashboard{store}", "fronts, trials and learning curves in the browser"),
+        (f"{nas} show {study.name}{store}", "every trial, infeasible ones with their reason"),
+        (f"{nas} export {study.name} --trial {best} --format yaml --out variants{store}", "the best variant as a file"),
+        (f"{nas} scale --phi 3", "a larger member of the family"),
+        (f"{nas} dashboard{store}", "fronts, trials and learning curves in the browser"),
     )
     width = max(len(command) for command, _ in commands)
     print_text("\n".join(["Next:", *(f"  {command:<{width}}  {why}" for command, why in commands)]))
+
+
+def _program() -> str:
+    """How this program was called, where `nas` alone would not find it."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "nas" and which("nas") is None else "nas"
 
 
 def studies(store: str, format: Format) -> None:
@@ -165,8 +167,9 @@ def show(name: str, store: str, format: Format) -> None:
     columns = output.trial_columns(study.objectives, extra=("params", "flops", "loss", "seconds"))
     rows = [output.trial_row(trial) for trial in study.trials()]
     choice = output.choice_columns(study.config.space.domains)
-    state, reason = text_column("state", "state"), text_column("reason", "reason")
-    print_rows(rows, [columns[0], state, *choice, *columns[1:], reason], format=format, title=f"Trials of study {study.name!r}")
+    number, state = columns[0], text_column("state", "state")
+    shown_columns, about = [number, state, *choice, *columns[1:]], [number, state, *choice]
+    output.print_with_reasons(rows, shown_columns, about, format=format, title=f"Trials of study {study.name!r}")
 
 
 def pareto(name: str, store: str, format: Format) -> None:

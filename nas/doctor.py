@@ -66,7 +66,7 @@ def _store(url: str) -> Finding:
         count = len(Store(url, create=False).studies())
     except StoreError as error:
         return Finding("store", "not usable", str(error))
-    return Finding("store", shown(url), f"{count} studies")
+    return Finding("store", shown(url), "1 study" if count == 1 else f"{count} studies")
 
 
 def _dashboard() -> Finding:

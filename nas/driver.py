@@ -89,7 +89,7 @@ class Driver:
             return None
         self._store.start(trial, worker=worker)
         self._running[trial.number] = replace(trial, state=TrialState.RUNNING, worker=worker)
-        self._notify()
+        self.notify()
         return trial
 
     def job(self, trial: Trial) -> Job:
@@ -106,7 +106,7 @@ class Driver:
             self._running[trial.number] = replace(self._running[trial.number], metrics=report.metrics, fidelity=step.result.fidelity)
         if step.state is not None:
             self._finish(trial, step.state, step.reason)
-        self._notify()
+        self.notify()
 
     def progress(self) -> Progress:
         """Where the search stands now."""
@@ -144,7 +144,8 @@ class Driver:
         new = [candidate for candidate in candidates if not candidate.feasible and dict(candidate.params) not in known]
         return stored + self._store.add(self.study, [_new(candidate, self.config.seed) for candidate in new])
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
+        """Tell the listener where the search stands."""
         if self._listener is not None:
             self._listener(self.progress())
 

@@ -55,6 +55,18 @@ def print_rows(rows: Sequence[Row], columns: Sequence[Column], *, format: Format
         _print_table(rows, columns, title, caption)
 
 
+def print_with_reasons(rows: Sequence[Row], columns: Sequence[Column], about: Sequence[Column], *, format: Format, title: str) -> None:
+    """Print rows of which some carry a reason for what they lack: people get those in a table of their own with the columns `about`."""
+    reason = text_column("reason", "reason")
+    if format != "table":
+        every = {column.key: column for column in [*columns, *about, reason]}
+        print_rows(rows, list(every.values()), format=format)
+        return
+    print_rows([row for row in rows if not row["reason"]], columns, format=format, title=title)
+    if without := [row for row in rows if row["reason"]]:
+        print_rows(without, [*about, reason], format=format, title="and those that cannot be trained, or failed")
+
+
 def print_json(values: Any) -> None:
     """Print a JSON document alone."""
     sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
@@ -99,7 +111,11 @@ def fidelity_text(fidelity: Mapping[str, Any]) -> str:
         return "not measured"
     data = f"{fidelity['dataset']}{' (synthetic)' if fidelity.get('synthetic') else ''}"
     part = "" if fidelity["train_fraction"] == 1 else f", {fidelity['train_fraction']:.0%} of the training data"
-    return f"{data}{part}, {fidelity['image_size']} px, {fidelity['epochs']} epochs, channels / {fidelity['channel_divisor']}"
+    return f"{data}{part}, {fidelity['image_size']} px, {_count(fidelity['epochs'], 'epoch')}, channels / {fidelity['channel_divisor']}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str, caption: str) -> None:

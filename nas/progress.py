@@ -34,7 +34,9 @@ class ProgressView:
 
     def __call__(self, progress: Progress) -> None:
         """Show where the search stands."""
-        if self._live is not None:
+        if progress.last is None and progress.done >= progress.total:
+            self._console.print(f"study {progress.study!r} has its {progress.done} trained trials; nothing is left to train", markup=False)
+        elif self._live is not None:
             self._live.update(self._panel(progress))
         elif progress.last is not None and progress.done > self._lines:
             self._lines = progress.done
@@ -63,7 +65,7 @@ class ProgressView:
 
     def _value(self, trial: Trial) -> str:
         metric = METRICS[self._objective.metric]
-        return f"{metric.label} {metric.show(trial.value(self._objective.metric))}"
+        return f"{metric.name} {metric.show(trial.value(self._objective.metric))}{metric.unit}"
 
 
 def _name(trial: Trial) -> str:

@@ -40,6 +40,17 @@ class Metric:
     scale: float = 1.0
     decimals: int = 2
 
+    @property
+    def name(self) -> str:
+        """The label without its unit."""
+        return self.label.partition(" (")[0]
+
+    @property
+    def unit(self) -> str:
+        """What is written behind a value: `G` of `FLOPs (G)`, a thin space and `s` of `time (s)`, nothing for plain numbers."""
+        unit = self.label.partition(" (")[2].rstrip(")")
+        return f"\u202f{unit}" if unit.islower() else unit
+
     def show(self, value: float | None) -> str:
         """The value in the unit of the label; an en dash when there is none."""
         return "–" if value is None else f"{value / self.scale:,.{self.decimals}f}"

@@ -10,6 +10,7 @@ import nas
 from nas.driver import Progress
 from searchspace.sizes import Limit, Target
 from searchspace.spaces import stacking_space
+from studies.database import StoreError
 from studies.records import TrialState
 from studies.store import Store, StudyMismatch
 from tests.evaluators import counting, troubled
@@ -87,6 +88,18 @@ def test_an_interrupted_search_goes_on_and_repeats_no_finished_trial(store_url: 
     assert Counter(calls(log).values()) == {1: 9, 2: 2}  # the two that were on their way began again
     assert [trial.number for trial in study.trials()] == list(range(12))
     assert {trial.state for trial in study.trials()} == {TrialState.COMPLETE, TrialState.INFEASIBLE}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_store_that_fails_under_a_search_is_one_clear_error(engine: str, store_url: str, tmp_path: Path) -> None:
+    def disk_full(progress: Progress) -> None:
+        if progress.done == 2:
+            raise StoreError("the store failed: database or disk is full")
+
+    with pytest.raises(StoreError, match="disk is full"):
+        nas.search(SMALL, store=store_url, engine=engine, evaluate=counting(tmp_path / "calls"), listener=disk_full)
+    study = nas.search(SMALL, store=store_url, engine="local", evaluate=counting(tmp_path / "calls"))
+    assert Counter(trial.state for trial in study.trials()) == {TrialState.COMPLETE: 11, TrialState.INFEASIBLE: 1}
 
 
 def test_the_number_of_trials_is_the_total_that_the_study_shall_have(store_url: str, tmp_path: Path) -> None:

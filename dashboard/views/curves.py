@@ -6,9 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts import curves_figure
-from dashboard.quantities import name_of
 from dashboard.views.front import CHART
-from studies.records import Objective
+from studies.records import METRICS, Objective
 
 METRICS_SHOWN = ("top1", "loss")
 
@@ -24,7 +23,7 @@ def show_curves(study_id: int, frame: pd.DataFrame, reports: pd.DataFrame, objec
         chosen = _choose_trial(study_id, sorted(set(reports["number"])), names, best=_best(frame, objectives[0]))
         metric = _choose_metric(study_id, metrics)
     figure = curves_figure(reports, metric=metric, names=names, chosen=chosen)
-    st.plotly_chart(figure, key="curves", config=CHART, alt=f"{name_of(metric)} of every trial by epoch")
+    st.plotly_chart(figure, key="curves", config=CHART, alt=f"{METRICS[metric].name} of every trial by epoch")
 
 
 def _choose_trial(study_id: int, numbers: Sequence[int], names: dict[int, str], *, best: int | None) -> int:
@@ -41,7 +40,13 @@ def _choose_trial(study_id: int, numbers: Sequence[int], names: dict[int, str], 
 
 def _choose_metric(study_id: int, metrics: Sequence[str]) -> str:
     return st.segmented_control(
-        "Metric", metrics, default=metrics[0], required=True, format_func=name_of, key=f"metric-{study_id}", persist_state="session"
+        "Metric",
+        metrics,
+        default=metrics[0],
+        required=True,
+        format_func=_name,
+        key=f"metric-{study_id}",
+        persist_state="session",
     )
 
 
@@ -51,3 +56,7 @@ def _best(frame: pd.DataFrame, objective: Objective) -> int | None:
         return None
     ranked = complete.sort_values([objective.metric, "number"], ascending=[objective.direction == "minimize", True])
     return int(ranked["number"].iloc[0])
+
+
+def _name(metric: str) -> str:
+    return METRICS[metric].name

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.charts import front_figure
 from dashboard.fidelity import fidelity_text
 from dashboard.plain import as_text
-from dashboard.quantities import name_of, number_format
+from dashboard.quantities import number_format
 from dashboard.tables import trials_table
 from studies.pareto import pareto_front
 from studies.records import METRICS, Objective, Trial
@@ -20,7 +20,7 @@ def show_front(trials: Sequence[Trial], frame: pd.DataFrame, objectives: Sequenc
     """The front as a figure, the effort at which it was measured, and the trials behind it."""
     front = pareto_front(trials, objectives)
     if front:
-        against = " against ".join(name_of(objective.metric) for objective in objectives)
+        against = " against ".join(METRICS[objective.metric].name for objective in objectives)
         figure = front_figure(frame, objectives)
         st.plotly_chart(figure, key="front", config=CHART, alt=f"Pareto front of {len(front)} trials, {against}")
         if effort := fidelity_text(trial.fidelity for trial in front):
@@ -40,7 +40,7 @@ def show_trials(table: pd.DataFrame, objectives: Sequence[Objective]) -> None:
         "number": st.column_config.NumberColumn("trial", width=60, pinned=True),
         "front": st.column_config.TextColumn("front", width=55, help="★ stands on the Pareto front"),
         "variant": st.column_config.TextColumn("variant", help="C1, C′, L1, L3: channels, group channels, depths of stages 1 and 3"),
-        **{m: st.column_config.NumberColumn(name_of(m), format=number_format(m), help=_aim(aims.get(m))) for m in METRICS},
+        **{m: st.column_config.NumberColumn(METRICS[m].name, format=number_format(m), help=_aim(aims.get(m))) for m in METRICS},
     }
     st.dataframe(table, hide_index=True, column_config=columns, key="trials", height=min(420, 38 + 35 * len(table)), alt="Table of trials")
 

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard.plain import as_text
-from dashboard.quantities import name_of
 from dashboard.tables import best_text
 from studies.pareto import pareto_front
-from studies.records import Objective, StudySummary, Trial, TrialState
+from studies.records import METRICS, Objective, StudySummary, Trial, TrialState
 
 
 def show_headline(summary: StudySummary, trials: Sequence[Trial], objectives: Sequence[Objective], *, live: bool) -> None:
@@ -19,7 +18,7 @@ def show_headline(summary: StudySummary, trials: Sequence[Trial], objectives: Se
             st.badge("live", icon=":material/sync:", color="green", help="follows the search by itself")
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     numbers = {
-        f"best {name_of(objectives[0].metric)}": best_text(complete, objectives),
+        f"best {METRICS[objectives[0].metric].name}": best_text(complete, objectives),
         "on the front": str(len(pareto_front(trials, objectives))),
         "complete": str(len(complete)),
         "running": str(summary.counts.get(TrialState.RUNNING, 0)),

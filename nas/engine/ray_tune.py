@@ -16,6 +16,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Trainable, TuneConfig
+from ray.tune.error import TuneError
 from ray.tune.search import Searcher
 
 from nas.driver import Driver
@@ -54,12 +55,29 @@ class ProxyTrainable(Trainable):  # type: ignore[misc]  # Ray is untyped here
         self._run = Run(config["job"], config["evaluate"])
 
 
+class Failure:
+    """The first error that the driver raised under Tune, which would hand on its text only."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep an error that passes through."""
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
+            raise
+
+
 class DriverSearcher(Searcher):  # type: ignore[misc]
     """Tune's searcher: every suggestion is a trial that the driver has already stored."""
 
     def __init__(self, driver: Driver, evaluate: Evaluator) -> None:
         super().__init__(metric=None, mode=None)
         self.trials: dict[str, Trial] = {}
+        self.failure = Failure()
         self._driver = driver
         self._evaluate = evaluate
 
@@ -68,7 +86,8 @@ class DriverSearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next job; FINISHED when none is left, None (ask again) while a running trial may still make room for one."""
-        trial = self._driver.next_trial(worker=f"ray-{trial_id[:6]}")
+        with self.failure.kept():
+            trial = self._driver.next_trial(worker=f"ray-{trial_id[:6]}")
         if trial is None:
             return None if self._driver.running and self._driver.missing else Searcher.FINISHED
         self.trials[trial_id] = trial
@@ -90,13 +109,17 @@ class DriverCallback(Callback):  # type: ignore[misc]
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Record an epoch or the end of a trial."""
-        self._driver.record(self._searcher.trials[trial.trial_id], result[_STEP])
+        self._record(trial, result[_STEP])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record a trial whose worker died once too often."""
         error = str(trial.get_error()).strip().splitlines() or ["no word from it"]
         reason = f"the worker was lost {MAX_RETRIES + 1} times: {error[-1]}"
-        self._driver.record(self._searcher.trials[trial.trial_id], Step(state=TrialState.FAILED, reason=reason))
+        self._record(trial, Step(state=TrialState.FAILED, reason=reason))
+
+    def _record(self, trial: Any, step: Step) -> None:
+        with self._searcher.failure.kept():
+            self._driver.record(self._searcher.trials[trial.trial_id], step)
 
 
 def run_ray(driver: Driver, workers: int, evaluate: Evaluator) -> None:
@@ -111,8 +134,13 @@ def run_ray(driver: Driver, workers: int, evaluate: Evaluator) -> None:
         searcher = DriverSearcher(driver, evaluate)
         resources = tune.with_resources(ProxyTrainable, {"CPU": 1, "GPU": 1 if gpus else 0})
         tuner = tune.Tuner(resources, tune_config=_tune_config(searcher, workers), run_config=_run_config(driver, searcher, folder))
-        with redirect_stdout(sys.stderr):  # standard output belongs to the result
-            tuner.fit()
+        try:
+            with redirect_stdout(sys.stderr):  # standard output belongs to the result
+                tuner.fit()
+        except TuneError:
+            if searcher.failure.error is None:
+                raise
+            raise searcher.failure.error from None
     if driver.missing or driver.running:
         raise KeyboardInterrupt
 
