@@ -80,7 +80,7 @@ def test_the_same_command_again_trains_nothing_and_prints_the_same_front(cli: Cl
     again = cli("search", *TINY, "--engine", "local", "--format", "json")
     assert json.loads(first[1]) == json.loads(again[1])
     assert "[1/3]" in first[2]
-    assert "trial" not in again[2]
+    assert again[2] == "study 'stacking' has its 3 trained trials; nothing is left to train\n"
 
 
 def test_a_dry_run_lists_all_thirty_candidates_and_touches_no_store(cli: Cli, tmp_path: Path) -> None:
