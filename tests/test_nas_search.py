@@ -44,6 +44,14 @@ def test_every_feasible_candidate_is_trained_once_and_the_rest_is_listed_with_it
     assert frame[frame.on_front].number.tolist() == sorted(trial.number for trial in study.front())
 
 
+def test_a_search_remembers_in_postgresql_what_it_remembers_in_sqlite(any_store_url: str, tmp_path: Path) -> None:
+    log = tmp_path / "calls"
+    for trials in (3, 11):
+        study = nas.search(SMALL, store=any_store_url, engine="local", evaluate=counting(log), trials=trials)
+    assert set(calls(log).values()) == {1}
+    assert [trial.params["l3"] for trial in study.front()] == [6, 5, 4, 3, 2, 1]
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_trial_that_goes_wrong_ends_in_its_state_with_the_reason_and_the_search_goes_on(
     engine: str, store_url: str, tmp_path: Path

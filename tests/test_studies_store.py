@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,12 @@ def test_a_store_that_cannot_be_reached_is_named_without_its_password(url: str, 
     with pytest.raises(StoreError, match=message) as raised:
         Store(url)
     assert "secret" not in str(raised.value)
+
+
+def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreError, match=r"needs psycopg: pip install 'nas-scaling\[postgres\]'"):
+        Store("postgresql+psycopg://127.0.0.1:1/x")
 
 
 def test_a_damaged_file_is_one_clear_error(tmp_path: Path) -> None:
