@@ -4,12 +4,10 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from typing import Any
 
 import typer
 
@@ -20,6 +18,7 @@ from nas.config import StudyConfig
 from nas.errors import MissingExtra, NasError
 from nas.flags import Flags, parse_numbers, study_config
 from nas.output import Column, Format, metric_column, percent_column, print_rows, print_text, text_column
+from nas.trial_table import NUMBER, STATE, VARIANT, choice_columns, fidelity_text, noise_text, trial_columns, trial_row
 from searchspace.cost import cost as cost_of
 from searchspace.cost import cost_by_part
 from searchspace.formats import load_variant
@@ -28,7 +27,6 @@ from searchspace.styles import style_of
 from studies.database import shown
 from studies.records import TrialState
 from studies.store import Store
-from trainer.noise import noise_points
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,38 +87,25 @@ def _print_candidates(config: StudyConfig, format: Format) -> None:
         }
         for candidate in candidates
     ]
-    choice = output.choice_columns(config.space.domains)
-    named = [text_column("variant", "C1,C',L1,L3"), text_column("style", "style")]
+    choice = choice_columns(config.space.domains)
     sizes = [*map(metric_column, ("params", "flops")), percent_column("size_error", "size error")]
     feasible = Column("feasible", "feasible", lambda feasible: "yes" if feasible else "no")
     counted = f"costs at {config.space.image_size} px with {config.space.num_classes} classes"
     title = f"{len(rows)} candidates, {len(config.space.feasible())} feasible ({counted})"
-    output.print_with_reasons(rows, [*choice, *named, *sizes], [*choice, feasible], format=format, title=title)
+    output.print_with_reasons(rows, [*choice, *VARIANT, *sizes], [*choice, feasible], format=format, title=title)
 
 
 def _print_front(study: Study, format: Format) -> None:
-    front, objectives = study.front(), study.objectives
-    columns = output.trial_columns(objectives, extra=("params", "flops", "loss", "seconds"))
-    fidelity = front[0].fidelity if front else {}
-    names = " against ".join(f"{objective.metric} ({objective.direction})" for objective in objectives)
+    front, complete = study.front(), sum(trial.state is TrialState.COMPLETE for trial in study.trials())
+    space, fidelity = study.config.space, front[0].fidelity if front else {}
+    names = " against ".join(f"{objective.metric} ({objective.direction})" for objective in study.objectives)
     print_rows(
-        [output.trial_row(trial) for trial in front],
-        columns,
+        [trial_row(space, trial) for trial in front],
+        trial_columns(study),
         format=format,
         title=f"Pareto front of study {study.name!r}: {names}",
-        caption=f"{len(front)} of {_complete(study)} complete trials; {output.fidelity_text(fidelity)}\n{_noise_line(fidelity)}",
+        caption=f"{len(front)} of {complete} complete trials; {fidelity_text(fidelity)}\n{noise_text(fidelity)}",
     )
-
-
-def _complete(study: Study) -> int:
-    return sum(trial.state is TrialState.COMPLETE for trial in study.trials())
-
-
-def _noise_line(fidelity: Mapping[str, Any]) -> str:
-    points = noise_points(fidelity)
-    if points is None:
-        return "the spread over seeds has not been measured at this fidelity, so small differences may be noise"
-    return f"differences below {points:.1f} points of top-1 are noise at this fidelity"
 
 
 def _print_next(study: Study) -> None:
@@ -164,12 +149,11 @@ def studies(store: str, format: Format) -> None:
 def show(name: str, store: str, format: Format) -> None:
     """List a study's trials."""
     study = open_study(name, store=Store(store, create=False))
-    columns = output.trial_columns(study.objectives, extra=("params", "flops", "loss", "seconds"))
-    rows = [output.trial_row(trial) for trial in study.trials()]
-    choice = output.choice_columns(study.config.space.domains)
-    number, state = columns[0], text_column("state", "state")
-    shown_columns, about = [number, state, *choice, *columns[1:]], [number, state, *choice]
-    output.print_with_reasons(rows, shown_columns, about, format=format, title=f"Trials of study {study.name!r}")
+    space = study.config.space
+    rows = [trial_row(space, trial) for trial in study.trials()]
+    about = [NUMBER, STATE, *choice_columns(space.domains)]
+    columns = [NUMBER, STATE, *trial_columns(study)[1:]]
+    output.print_with_reasons(rows, columns, about, format=format, title=f"Trials of study {study.name!r}")
 
 
 def pareto(name: str, store: str, format: Format) -> None:

@@ -4,8 +4,7 @@ ValueError                     bad input, raised by the lower packages with name
 ├── StoreError                 the store cannot be used (studies.database)
 │   └── StudyMismatch          the study exists with another configuration (studies.store)
 └── NasError                   the search cannot go on
-    ├── MissingExtra           an optional dependency is not installed
-    └── SearchStopped          every trial of a search failed
+    └── MissingExtra           an optional dependency is not installed
 """
 
 
@@ -18,7 +17,3 @@ class MissingExtra(NasError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the extra {extra!r}: pip install 'nas-scaling[{extra}]'")
-
-
-class SearchStopped(NasError):
-    """Every trial of a search failed, so going on would fail the rest alike."""

@@ -3,19 +3,14 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from searchspace.model_config import ModelConfig
-from searchspace.styles import style_of
-from studies.records import METRICS, Objective, Trial
+from studies.records import METRICS
 
 Format = Literal["table", "json", "csv"]
 Row = Mapping[str, Any]
-
-
-_SYMBOLS = {"channels": "C1", "group_channels": "C'", "l1": "L1", "l3": "L3", "pair": "α,β", "phi": "φ"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,45 +72,6 @@ def print_text(text: str) -> None:
     from rich.console import Console
 
     Console(highlight=False, soft_wrap=True).print(text, markup=False)
-
-
-def trial_row(trial: Trial) -> dict[str, Any]:
-    """A trial as a flat row: variant, style, exact costs, metrics and state."""
-    config = ModelConfig.from_dict(trial.model) if trial.model else None
-    return {
-        "trial": trial.number,
-        "variant": config.short_name if config else None,
-        "style": style_of(config) if config else None,
-        **trial.params,
-        **{name: trial.value(name) for name in METRICS},
-        "state": trial.state.value,
-        "reason": trial.reason,
-    }
-
-
-def choice_columns(names: Iterable[str]) -> list[Column]:
-    """What a space chooses, under the paper's symbols."""
-    return [Column(name, _SYMBOLS.get(name, name)) for name in names]
-
-
-def trial_columns(objectives: Sequence[Objective], *, extra: Sequence[str] = ("params",)) -> list[Column]:
-    """Trial, variant and style, then the objectives' metrics and `extra` ones."""
-    metrics = dict.fromkeys([*(objective.metric for objective in objectives), *extra])
-    named = [Column("trial", "trial"), text_column("variant", "C1,C',L1,L3"), text_column("style", "style")]
-    return [*named, *map(metric_column, metrics)]
-
-
-def fidelity_text(fidelity: Mapping[str, Any]) -> str:
-    """At what effort numbers were measured, in words."""
-    if not fidelity:
-        return "not measured"
-    data = f"{fidelity['dataset']}{' (synthetic)' if fidelity.get('synthetic') else ''}"
-    part = "" if fidelity["train_fraction"] == 1 else f", {fidelity['train_fraction']:.0%} of the training data"
-    return f"{data}{part}, {fidelity['image_size']} px, {_count(fidelity['epochs'], 'epoch')}, channels / {fidelity['channel_divisor']}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str, caption: str) -> None:

@@ -1,0 +1,63 @@
+"""Trials of a study as rows and columns: what was chosen, what it became, what it costs and what was measured."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nas.api import Study
+from nas.output import Column, metric_column, percent_column, text_column
+from searchspace.model_config import ModelConfig
+from searchspace.space import SearchSpace
+from searchspace.styles import style_of
+from studies.records import METRICS, Trial
+from trainer.noise import noise_points
+
+SYMBOLS = {"channels": "C1", "group_channels": "C'", "l1": "L1", "l3": "L3", "pair": "α,β", "phi": "φ"}
+IN_THE_VARIANT = ("channels", "group_channels", "l1", "l3")
+NUMBER, STATE = Column("trial", "trial"), text_column("state", "state")
+VARIANT = (text_column("variant", "C1,C',L1,L3"), text_column("style", "style"))
+
+
+def choice_columns(names: Iterable[str]) -> list[Column]:
+    """What a space chooses, under the paper's symbols."""
+    return [Column(name, SYMBOLS.get(name, name)) for name in names]
+
+
+def trial_columns(study: Study) -> list[Column]:
+    """Number, choice where the variant does not say it, variant, style, objectives, further metrics and the size error."""
+    space = study.config.space
+    choice = choice_columns(name for name in space.domains if name not in IN_THE_VARIANT)
+    metrics = dict.fromkeys([*(objective.metric for objective in study.objectives), "params", "flops", "loss", "seconds"])
+    return [NUMBER, *choice, *VARIANT, *map(metric_column, metrics), percent_column("size_error", "size error")]
+
+
+def trial_row(space: SearchSpace, trial: Trial) -> dict[str, Any]:
+    """A trial as a flat row in plain units."""
+    config = ModelConfig.from_dict(trial.model) if trial.model else None
+    return {
+        "trial": trial.number,
+        **trial.params,
+        "variant": config.short_name if config else None,
+        "style": style_of(config) if config else None,
+        **{name: trial.value(name) for name in METRICS},
+        "size_error": space.candidate(trial.params).size_error,
+        "state": trial.state.value,
+        "reason": trial.reason,
+    }
+
+
+def fidelity_text(fidelity: Mapping[str, Any]) -> str:
+    """At what effort numbers were measured, in words."""
+    if not fidelity:
+        return "not measured"
+    data = f"{fidelity['dataset']}{' (synthetic)' if fidelity.get('synthetic') else ''}"
+    part = "" if fidelity["train_fraction"] == 1 else f", {fidelity['train_fraction']:.0%} of the training data"
+    epochs = f"{fidelity['epochs']} epoch" + ("" if fidelity["epochs"] == 1 else "s")
+    return f"{data}{part}, {fidelity['image_size']} px, {epochs}, channels / {fidelity['channel_divisor']}"
+
+
+def noise_text(fidelity: Mapping[str, Any]) -> str:
+    """Which differences are noise at this fidelity, or that nobody has measured it."""
+    points = noise_points(fidelity)
+    if points is None:
+        return "the spread over seeds has not been measured at this fidelity, so small differences may be noise"
+    return f"differences below {points:.1f} points of top-1 are noise at this fidelity"
