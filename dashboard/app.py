@@ -15,10 +15,9 @@ from dashboard.views.left_out import show_left_out
 from dashboard.views.overview import show_overview
 from studies.database import StoreError
 from studies.frames import reports_frame, trials_frame
-from studies.records import StudySummary
+from studies.records import DEFAULT_STORE, StudySummary
 from studies.store import Store
 
-DEFAULT_STORE = "sqlite:///nas.db"
 REFRESH_S = 2
 FILL = "nas search --space stacking"
 

@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from studies.records import StudySummary, TrialState
+from studies.records import StudySummary
 
-WAITING = (TrialState.QUEUED, TrialState.RUNNING)
+PATIENCE = timedelta(minutes=15)  # a running trial says nothing for an epoch; a killed driver's says nothing ever again
 AFTERGLOW = timedelta(seconds=30)  # between two trials of a search there may be none queued or running
 
 
 def is_live(summary: StudySummary, *, now: datetime | None = None) -> bool:
-    """Whether trials of the study are queued or running, or something happened to it within the last half minute."""
-    at_work = any(summary.counts.get(state) for state in WAITING)
-    return at_work or (now or datetime.now(UTC)) - summary.updated_at < AFTERGLOW
+    """Whether something happened to the study within the last half minute, or a quarter of an hour while a trial is running."""
+    return (now or datetime.now(UTC)) - summary.updated_at < (PATIENCE if summary.running else AFTERGLOW)
 
 
 def any_live(summaries: Sequence[StudySummary]) -> bool:

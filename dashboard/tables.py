@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from dashboard.quantities import shown
+from studies.fidelity import fidelity_text
 from studies.records import METRICS, Objective, StudySummary, Trial, TrialState
 
 LEFT_OUT = ("INFEASIBLE", "FAILED")
@@ -38,6 +39,7 @@ def studies_table(summaries: Sequence[StudySummary], complete: Mapping[int, Sequ
         {
             "study": summary.study.name,
             "best": best_text(complete[summary.study.id], summary.study.objectives),
+            "measured on": fidelity_text(trial.fidelity for trial in complete[summary.study.id]),
             **{state.value: summary.counts.get(state, 0) for state in states},
             "updated": summary.updated_at,
         }

@@ -10,14 +10,13 @@ from nas.driver import Driver, Listener
 from nas.engine import ENGINES
 from nas.errors import NasError
 from nas.job import Evaluator, train_proxy
+from searchspace.cost import cost
 from studies.pareto import pareto_front
-from studies.records import Objective, StudyRecord, Trial, TrialState
+from studies.records import DEFAULT_STORE, Objective, StudyRecord, Trial, TrialState
 from studies.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
-
-DEFAULT_STORE = "sqlite:///nas.db"
 
 
 @dataclass(frozen=True)
@@ -80,16 +79,17 @@ def search(
     config = config or StudyConfig()
     workers = default_workers(engine) if workers is None else workers
     _check_run(engine, trials, workers)
-    for candidate in config.space.feasible():  # before the store is touched: a hopeless search must not leave an empty study behind
-        config.proxy.proxy_of(candidate.config)  # type: ignore[arg-type]  # a feasible candidate has been built
+    _check_device(config.proxy.device)
+    _check_trainable(config)
     store = Store(store) if isinstance(store, str) else store
     study = Study(store, store.open(name or config.space.name, config.to_dict()))
-    driver = Driver(store, study.record, config, trials=trials, listener=listener)
-    try:
-        driver.notify()
-        ENGINES[engine](driver, workers, evaluate)
-    finally:
-        driver.stop()
+    with store.driving(study.record):
+        driver = Driver(store, study.record, config, trials=trials, listener=listener)
+        try:
+            driver.notify()
+            ENGINES[engine](driver, workers, evaluate)
+        finally:
+            driver.stop()
     _check_some_succeeded(driver.finished)
     return study
 
@@ -115,6 +115,26 @@ def _check_run(engine: str, trials: int | None, workers: int) -> None:
         raise ValueError(f"the local engine trains in this process, one trial at a time, got workers={workers}; use --engine ray")
 
 
+def _check_trainable(config: StudyConfig) -> None:
+    """ValueError unless the space has feasible candidates whose proxies can be built; before a store is touched."""
+    for candidate in config.space.feasible():
+        assert candidate.config is not None, "a feasible candidate has been built"
+        cost(config.proxy.proxy_of(candidate.config), config.proxy.image_size)
+
+
+def _check_device(device: str) -> None:
+    """NasError where CUDA is asked for and not there: a cluster would wait for such a worker for ever."""
+    if device == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        why = "torch finds no CUDA device" if torch.version.cuda else "this torch is built without CUDA"
+        raise NasError(f"no CUDA device here ({why}); use --device cpu")
+
+
 def _check_some_succeeded(finished: Sequence[Trial]) -> None:
     if finished and all(trial.state is TrialState.FAILED for trial in finished):
         raise NasError(f"all {len(finished)} trials failed; the first: {finished[0].reason}")
+    if not finished:
+        raise NasError("no candidate could be trained; `nas show` has the reasons")

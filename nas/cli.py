@@ -3,33 +3,39 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-Format = Literal["table", "json", "csv"]
+from nas.output import Format
+from studies.records import DEFAULT_STORE
+
 Store = Annotated[str, typer.Option("--store", envvar="NAS_STORE", metavar="URL", help="SQL database with the studies.")]
 Table = Annotated[Format, typer.Option("--format", help="How to print: for people, programs or spreadsheets.")]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study; `nas studies` lists them.")]
 Style = Annotated[str | None, typer.Option(help="Bundle of switches: t, s, l, h or g.")]
-DEFAULT_STORE = "sqlite:///nas.db"
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", context_settings={"max_content_width": 110}
 )
 
 
-@app.callback()
-def nas(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Search, scale and export InternImage-like families of vision models under size budgets.
-
-    Example: nas search --space stacking
-    """
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from nas import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def nas(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")] = False,
+) -> None:
+    """Search, scale and export InternImage-like families of vision models under size budgets.
+
+    Example: nas search --space stacking
+    """
 
 
 @app.command()
@@ -160,7 +166,7 @@ def doctor(store: Store = DEFAULT_STORE, format: Table = "table") -> None:
 @app.command()
 def dashboard(
     store: Store = DEFAULT_STORE,
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8501,
+    port: Annotated[int, typer.Option(help="Port on this machine.", min=1, max=65535)] = 8501,
     address: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open the dashboard on a store. Example: nas dashboard --store sqlite:///nas.db"""
@@ -172,11 +178,21 @@ def dashboard(
 def main() -> None:
     """Run the command; what a user can mend becomes one line and exit code 1 (NAS_DEBUG=1 shows the traceback instead)."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.Abort:
+        sys.exit(130)
     except ValueError as error:  # bad input, by the rule of the house: the message is the explanation
         if os.environ.get("NAS_DEBUG"):
             raise
         typer.echo(f"nas: {error}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        explain = getattr(error, "format_message", None)  # Typer's own findings about flags, whose class it keeps to itself
+        if explain is None:
+            raise
+        if not explain():  # no arguments: the help has been printed
+            sys.exit(0)
+        typer.echo(f"nas: {explain()}", err=True)
         sys.exit(1)
 
 

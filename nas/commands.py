@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -12,20 +13,21 @@ from shutil import which
 import typer
 
 from nas import output
-from nas.api import DEFAULT_STORE, Study, open_study
+from nas.api import Study, open_study
 from nas.api import search as run_search
 from nas.config import StudyConfig
 from nas.errors import MissingExtra, NasError
 from nas.flags import Flags, parse_numbers, study_config
-from nas.output import Column, Format, metric_column, percent_column, print_rows, print_text, text_column
-from nas.trial_table import NUMBER, STATE, VARIANT, choice_columns, fidelity_text, noise_text, trial_columns, trial_row
+from nas.output import Column, Format, metric_column, percent_column, print_rows, text_column
+from nas.trial_table import NUMBER, STATE, VARIANT, choice_columns, noise_text, trial_columns, trial_row
 from searchspace.cost import cost as cost_of
 from searchspace.cost import cost_by_part
 from searchspace.formats import load_variant
 from searchspace.scaling import compound_scale, effective_phi
 from searchspace.styles import style_of
 from studies.database import shown
-from studies.records import TrialState
+from studies.fidelity import fidelity_text
+from studies.records import DEFAULT_STORE, TrialState
 from studies.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -64,12 +66,15 @@ def search(flags: Flags, file: str | None, name: str | None, run: RunFlags, stor
 def _search_with_progress(config: StudyConfig, name: str | None, run: RunFlags, store: str) -> Study:
     from nas.progress import ProgressView
 
-    logging.basicConfig(format="nas: %(message)s", level=logging.ERROR)
+    logging.basicConfig(format="nas: %(message)s", level=logging.INFO if os.environ.get("NAS_DEBUG") else logging.ERROR)
     try:
         with ProgressView(config.objectives[0]) as view:
             return run_search(config, name=name, store=store, trials=run.trials, workers=run.workers, engine=run.engine, listener=view)
     except KeyboardInterrupt:
         typer.echo("nas: stopped; what is finished is stored, and the same command goes on from here", err=True)
+        if run.engine == "ray":  # interrupted, Ray's native threads may crash while Python takes itself apart
+            sys.stdout.flush()
+            os._exit(130)
         raise typer.Exit(130) from None
 
 
@@ -89,38 +94,38 @@ def _print_candidates(config: StudyConfig, format: Format) -> None:
     ]
     choice = choice_columns(config.space.domains)
     sizes = [*map(metric_column, ("params", "flops")), percent_column("size_error", "size error")]
-    feasible = Column("feasible", "feasible", lambda feasible: "yes" if feasible else "no")
+    feasible = Column("feasible", "feasible", plain=True)
     counted = f"costs at {config.space.image_size} px with {config.space.num_classes} classes"
     title = f"{len(rows)} candidates, {len(config.space.feasible())} feasible ({counted})"
-    output.print_with_reasons(rows, [*choice, *VARIANT, *sizes], [*choice, feasible], format=format, title=title)
+    output.print_with_reasons(rows, [*choice, *VARIANT, *sizes, feasible], named_by=choice, format=format, title=title)
 
 
 def _print_front(study: Study, format: Format) -> None:
     front, complete = study.front(), sum(trial.state is TrialState.COMPLETE for trial in study.trials())
     space, fidelity = study.config.space, front[0].fidelity if front else {}
+    measured = fidelity_text([fidelity]) or "nothing measured yet"
     names = " against ".join(f"{objective.metric} ({objective.direction})" for objective in study.objectives)
     print_rows(
         [trial_row(space, trial) for trial in front],
         trial_columns(study),
         format=format,
         title=f"Pareto front of study {study.name!r}: {names}",
-        caption=f"{len(front)} of {complete} complete trials; {fidelity_text(fidelity)}\n{noise_text(fidelity)}",
+        caption=f"{len(front)} of {complete} complete trials; {measured}\n{noise_text(fidelity)}",
     )
 
 
 def _print_next(study: Study) -> None:
-    front = study.front()
-    best = front[0].number if front else 0
-    store = "" if study.store.url == os.environ.get("NAS_STORE", DEFAULT_STORE) else f" --store {shown(study.store.url)}"
-    nas = _program()
-    commands = (
-        (f"{nas} show {study.name}{store}", "every trial, infeasible ones with their reason"),
-        (f"{nas} export {study.name} --trial {best} --format yaml --out variants{store}", "the best variant as a file"),
-        (f"{nas} scale --phi 3", "a larger member of the family"),
-        (f"{nas} dashboard{store}", "fronts, trials and learning curves in the browser"),
-    )
-    width = max(len(command) for command, _ in commands)
-    print_text("\n".join(["Next:", *(f"  {command:<{width}}  {why}" for command, why in commands)]))
+    url, front = shown(study.store.url), study.front()
+    store = [] if study.store.url == os.environ.get("NAS_STORE", DEFAULT_STORE) else ["--store", url]
+    best = [str(trial.number) for trial in front[:1]]
+    export = ["export", study.name, "--trial", *best, "--format", "yaml", "--out", "variants", *store]
+    commands = [
+        (["show", study.name, *store], "every trial, infeasible ones with their reason"),
+        *([(export, "the best variant as a file")] if front else []),
+        (["scale", "--phi", "3"], "a larger member of the family"),
+        (["dashboard", *store], "fronts, trials and learning curves in the browser"),
+    ]
+    output.print_commands([(shlex.join([_program(), *command]), why) for command, why in commands])
 
 
 def _program() -> str:
@@ -151,9 +156,10 @@ def show(name: str, store: str, format: Format) -> None:
     study = open_study(name, store=Store(store, create=False))
     space = study.config.space
     rows = [trial_row(space, trial) for trial in study.trials()]
-    about = [NUMBER, STATE, *choice_columns(space.domains)]
     columns = [NUMBER, STATE, *trial_columns(study)[1:]]
-    output.print_with_reasons(rows, columns, about, format=format, title=f"Trials of study {study.name!r}")
+    measured = fidelity_text(row.fidelity for row in study.trials())
+    choice, title = choice_columns(space.domains), f"Trials of study {study.name!r}"
+    output.print_with_reasons(rows, columns, named_by=choice, format=format, title=title, caption=measured)
 
 
 def pareto(name: str, store: str, format: Format) -> None:

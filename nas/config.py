@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, field_validator
 
+from searchspace.formats import is_file, read_mapping
 from searchspace.space import SearchSpace
 from searchspace.spaces import space_from_dict, stacking_space
 from studies.records import Objective
@@ -26,7 +26,7 @@ class StudyConfig(BaseModel):
     proxy: InstanceOf[ProxyConfig] = Field(default_factory=ProxyConfig)
     objectives: tuple[InstanceOf[Objective], ...] = (Objective.of("top1"), Objective.of("flops"))
     sampler: SamplerName = "auto"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
     @field_validator("space", mode="before")
     @classmethod
@@ -75,15 +75,12 @@ class StudyConfig(BaseModel):
     def read(cls, name: str) -> Self:
         """The configuration in a YAML file, or the preset study of that name; ValueError names file and key."""
         path = Path(name)
-        if not path.exists():
-            path = PRESETS / f"{name}.yaml"
-        if not path.exists():
+        if not is_file(name):
+            path = PRESETS / f"{path.name}.yaml"
+        if not path.is_file():
             known = ", ".join(sorted(preset.stem for preset in PRESETS.glob("*.yaml")))
             raise ValueError(f"no study file {name!r}; give a YAML file or one of the presets: {known}")
-        try:
-            return cls.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), source=path.name)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path.name}: not readable as YAML: {str(error).splitlines()[0]}") from None
+        return cls.from_dict(read_mapping(path), source=path.name)
 
 
 def first_problem(error: Exception) -> str:

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, replace
 
 from nas.config import StudyConfig
 from nas.job import Job, Step
-from nas.sampler import Sampler
+from nas.sampler import Sampler, params_key
 from searchspace.model_config import ModelConfig
 from searchspace.space import Candidate
+from studies.fidelity import fidelity_text
 from studies.records import TRAINED, NewTrial, Report, StudyRecord, Trial, TrialState
 from studies.store import Store
 
@@ -26,6 +27,7 @@ class Progress:
     """Where a search stands; `best` is the best trial so far in the first objective, `seconds_left` an estimate or None."""
 
     study: str
+    proxy: str
     done: int
     running: tuple[Trial, ...]
     total: int
@@ -46,9 +48,10 @@ class Driver:
     ) -> None:
         self._store, self.study, self.config = store, study, config
         self._listener = listener
+        self.interrupted = False
         store.requeue_running(study)
         candidates = config.space.enumerate()
-        feasible = config.space.feasible()
+        feasible = [candidate for candidate in candidates if candidate.feasible]
         stored = self._record_infeasible(candidates)
         self._wanted = DEFAULT_MAX_TRIALS if trials is None else trials
         self._trainable = len(feasible) - sum(_ran_out_of_memory(trial) for trial in stored)
@@ -56,7 +59,7 @@ class Driver:
         self._queue = deque(trial for trial in stored if trial.state is TrialState.QUEUED)
         self._finished = [trial for trial in stored if trial.state in TRAINED]
         self._running: dict[int, Trial] = {}
-        self._started_at = time.monotonic()
+        self._started_at: float | None = None
         self._epochs_seen = 0
         self._last: Trial | None = None
 
@@ -82,13 +85,15 @@ class Driver:
 
     def next_trial(self, *, worker: str | None = None) -> Trial | None:
         """A trial to train now, marked as running: first one that an earlier run left, then a new one; None when nothing is missing."""
+        self._check_interrupt()
         if self.missing == 0:
             return None
         trial = self._queue.popleft() if self._queue else self._new_trial()
         if trial is None:
             return None
         self._store.start(trial, worker=worker)
-        self._running[trial.number] = replace(trial, state=TrialState.RUNNING, worker=worker)
+        self._started_at = self._started_at or time.monotonic()
+        self._running[trial.number] = replace(trial, state=TrialState.RUNNING, worker=worker, metrics={}, fidelity={}, reason=None)
         self.notify()
         return trial
 
@@ -105,19 +110,37 @@ class Driver:
             self._epochs_seen += 1
             self._running[trial.number] = replace(self._running[trial.number], metrics=report.metrics, fidelity=step.result.fidelity)
         if step.state is not None:
-            self._finish(trial, step.state, step.reason)
+            state, reason = self._checked(trial, step)
+            self._finish(trial, state, reason)
         self.notify()
+        self._check_interrupt()
 
     def progress(self) -> Progress:
         """Where the search stands now."""
         failed = sum(trial.state is TrialState.FAILED for trial in self._finished)
         running = tuple(self._running.values())
-        return Progress(self.study.name, len(self._finished), running, self.total, failed, self._best(), self._last, self._seconds_left())
+        proxy = fidelity_text([self.config.proxy.fidelity(epochs=self.config.proxy.epochs, seed=self.config.seed)])
+        return Progress(
+            self.study.name, proxy, len(self._finished), running, self.total, failed, self._best(), self._last, self._seconds_left()
+        )
 
     def stop(self) -> None:
         """Put what is still running back in the queue, for the next run of the same search."""
         self._running.clear()
         self._store.requeue_running(self.study)
+
+    def _check_interrupt(self) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    def _checked(self, trial: Trial, step: Step) -> tuple[TrialState, str | None]:
+        """The state of an ended trial; one that lacks an objective has failed, whatever its worker says."""
+        assert step.state is not None, "a trial without a state has not ended"
+        measured = self._running[trial.number]
+        lacking = [objective.metric for objective in self.config.objectives if measured.value(objective.metric) is None]
+        if step.state is TrialState.COMPLETE and lacking:
+            return TrialState.FAILED, f"no {', no '.join(lacking)} was reported"
+        return step.state, step.reason
 
     def _finish(self, trial: Trial, state: TrialState, reason: str | None) -> None:
         self._store.finish(trial, state, reason=reason)
@@ -140,8 +163,8 @@ class Driver:
     def _record_infeasible(self, candidates: list[Candidate]) -> list[Trial]:
         """Store the candidates that must not be trained, each with its reason, once; returns all stored trials."""
         stored = self._store.trials(self.study)
-        known = [trial.params for trial in stored]
-        new = [candidate for candidate in candidates if not candidate.feasible and dict(candidate.params) not in known]
+        known = {params_key(trial.params) for trial in stored}
+        new = [candidate for candidate in candidates if not candidate.feasible and params_key(candidate.params) not in known]
         return stored + self._store.add(self.study, [_new(candidate, self.config.seed) for candidate in new])
 
     def notify(self) -> None:
@@ -153,11 +176,11 @@ class Driver:
         objective = self.config.objectives[0]
         complete = [trial for trial in self._finished if trial.state is TrialState.COMPLETE]
         sign = -1 if objective.direction == "maximize" else 1
-        return min(complete, key=lambda trial: sign * (trial.value(objective.metric) or 0.0), default=None)
+        return min(complete, key=lambda trial: sign * trial.value(objective.metric), default=None)  # type: ignore[operator]  # all have one
 
     def _seconds_left(self) -> float | None:
         """The epochs still to come at the rate of this run so far."""
-        if self._epochs_seen == 0:
+        if self._epochs_seen == 0 or self._started_at is None:
             return None
         epochs = self.config.proxy.epochs
         begun = sum(int(trial.fidelity.get("epochs", 0)) for trial in self._running.values())

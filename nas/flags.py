@@ -87,7 +87,7 @@ def _proxy_value(name: str, value: Any) -> Any:
 
 def parse_fraction_of_data(text: str) -> float:
     """A part of the data in (0, 1]: `25%`, `0.25` or `1`."""
-    return 1.0 if text.strip() in ("1", "1.0", "100%") else parse_fraction(text)
+    return parse_fraction(text, whole=True)
 
 
 def _flag(name: str) -> str:

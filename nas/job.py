@@ -56,7 +56,7 @@ class Run:
         except MemoryError as error:
             return Step(state=TrialState.INFEASIBLE, reason=f"out of memory: {error}" if str(error) else "out of memory")
         except Exception as error:
-            log.exception("a trial failed")
+            log.info("a trial failed", exc_info=True)  # its last line is stored with the trial
             return Step(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
 
     def _checked(self, result: ProxyResult | None) -> Step:

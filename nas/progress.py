@@ -38,6 +38,12 @@ class ProgressView:
             self._console.print(f"study {progress.study!r} has its {progress.done} trained trials; nothing is left to train", markup=False)
         elif self._live is not None:
             self._live.update(self._panel(progress))
+        elif progress.last is None and not progress.running:
+            self._console.print(
+                f"study {progress.study!r}: {progress.total} trials of {progress.proxy}; {progress.done} are there",
+                markup=False,
+                soft_wrap=True,
+            )
         elif progress.last is not None and progress.done > self._lines:
             self._lines = progress.done
             self._console.print(self._line(progress, progress.last), markup=False, soft_wrap=True)
@@ -48,12 +54,14 @@ class ProgressView:
         head.add_row(Text(progress.study, style="bold"), ProgressBar(total=progress.total, completed=progress.done, width=30), counts)
         left = Text(f"  {_minutes(progress.seconds_left)}", style="dim")
         running = [Text(f"  trial {trial.number}: {self._state(trial)}", style="cyan") for trial in progress.running]
-        return Group(head, Text(f"  best so far: {self._best(progress)}", style="green"), left, *running)
+        return Group(
+            head, Text(f"  {progress.proxy}", style="dim"), Text(f"  best so far: {self._best(progress)}", style="green"), left, *running
+        )
 
     def _line(self, progress: Progress, last: Trial) -> str:
         return (
             f"[{progress.done}/{progress.total}] trial {last.number} {last.state.value.lower()}: {self._state(last)}"
-            f"; best {self._best(progress)}; {_minutes(progress.seconds_left)}"
+            f"; best {self._best(progress)}; {len(progress.running)} running; {_minutes(progress.seconds_left)}"
         )
 
     def _state(self, trial: Trial) -> str:

@@ -29,7 +29,7 @@ class Sampler:
         self._objectives = config.objectives
         self._space = config.space
         self._distributions = {name: _distribution(values) for name, values in config.space.domains.items()}
-        self._feasible = {_key(candidate.params): candidate for candidate in feasible}
+        self._feasible = {params_key(candidate.params): candidate for candidate in feasible}
         self._untried = dict(self._feasible)
         self._asked: dict[Key, int] = {}
         self.exhaustive = config.sampler == "exhaustive" or (config.sampler == "auto" and len(feasible) <= trials)
@@ -44,7 +44,7 @@ class Sampler:
         if self.exhaustive:
             return self._enqueue(next(iter(self._untried.values())))
         suggested = self._study.ask(self._distributions)
-        key = _key(suggested.params)
+        key = params_key(suggested.params)
         if key in self._untried:
             self._asked[key] = suggested.number
             return self._untried.pop(key)
@@ -53,7 +53,7 @@ class Sampler:
 
     def tell(self, trial: Trial) -> None:
         """Let the next suggestions learn from a finished trial."""
-        number = self._asked.pop(_key(trial.params), None)
+        number = self._asked.pop(params_key(trial.params), None)
         if number is not None:  # held the place of a running trial until now
             self._study.tell(number, state=OptunaState.FAIL)
         if (finished := self._as_optuna(trial)) is not None:
@@ -61,12 +61,12 @@ class Sampler:
 
     def _enqueue(self, candidate: Candidate) -> Candidate:
         self._study.enqueue_trial(dict(candidate.params))
-        key = _key(candidate.params)
+        key = params_key(candidate.params)
         self._asked[key] = self._study.ask(self._distributions).number
         return self._untried.pop(key)
 
     def _take_over(self, trial: Trial) -> None:
-        key = _key(trial.params)
+        key = params_key(trial.params)
         if key not in self._feasible:
             return
         self._untried.pop(key, None)
@@ -111,7 +111,8 @@ def _distribution(values: Sequence[Value]) -> BaseDistribution:
     return CategoricalDistribution(values)
 
 
-def _key(params: Mapping[str, Value]) -> Key:
+def params_key(params: Mapping[str, Value]) -> Key:
+    """What tells two choices apart."""
     return tuple(sorted(params.items()))
 
 

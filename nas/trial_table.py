@@ -1,5 +1,6 @@
 """Trials of a study as rows and columns: what was chosen, what it became, what it costs and what was measured."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -8,13 +9,14 @@ from nas.output import Column, metric_column, percent_column, text_column
 from searchspace.model_config import ModelConfig
 from searchspace.space import SearchSpace
 from searchspace.styles import style_of
+from studies.fidelity import fidelity_text
 from studies.records import METRICS, Trial
 from trainer.noise import noise_points
 
 SYMBOLS = {"channels": "C1", "group_channels": "C'", "l1": "L1", "l3": "L3", "pair": "α,β", "phi": "φ"}
 IN_THE_VARIANT = ("channels", "group_channels", "l1", "l3")
 NUMBER, STATE = Column("trial", "trial"), text_column("state", "state")
-VARIANT = (text_column("variant", "C1,C',L1,L3"), text_column("style", "style"))
+VARIANT = (text_column("variant", "C1,C',L1,L3"), text_column("style", "style", optional=True))
 
 
 def choice_columns(names: Iterable[str]) -> list[Column]:
@@ -23,11 +25,13 @@ def choice_columns(names: Iterable[str]) -> list[Column]:
 
 
 def trial_columns(study: Study) -> list[Column]:
-    """Number, choice where the variant does not say it, variant, style, objectives, further metrics and the size error."""
+    """Number, choice where the variant does not say it, variant, style, objectives, further metrics, size error and fidelity."""
     space = study.config.space
-    choice = choice_columns(name for name in space.domains if name not in IN_THE_VARIANT)
-    metrics = dict.fromkeys([*(objective.metric for objective in study.objectives), "params", "flops", "loss", "seconds"])
-    return [NUMBER, *choice, *VARIANT, *map(metric_column, metrics), percent_column("size_error", "size error")]
+    objectives = [objective.metric for objective in study.objectives]
+    further = [metric_column(name, optional=True) for name in ("params", "flops", "loss", "seconds") if name not in objectives]
+    measured = [*map(metric_column, objectives), *further, percent_column("size_error", "size error")]
+    choice = [dataclasses.replace(column, plain=column.key in IN_THE_VARIANT) for column in choice_columns(space.domains)]
+    return [NUMBER, *choice, *VARIANT, *measured, text_column("fidelity", "fidelity", plain=True)]
 
 
 def trial_row(space: SearchSpace, trial: Trial) -> dict[str, Any]:
@@ -40,19 +44,10 @@ def trial_row(space: SearchSpace, trial: Trial) -> dict[str, Any]:
         "style": style_of(config) if config else None,
         **{name: trial.value(name) for name in METRICS},
         "size_error": space.candidate(trial.params).size_error,
+        "fidelity": fidelity_text([trial.fidelity]),
         "state": trial.state.value,
         "reason": trial.reason,
     }
-
-
-def fidelity_text(fidelity: Mapping[str, Any]) -> str:
-    """At what effort numbers were measured, in words."""
-    if not fidelity:
-        return "not measured"
-    data = f"{fidelity['dataset']}{' (synthetic)' if fidelity.get('synthetic') else ''}"
-    part = "" if fidelity["train_fraction"] == 1 else f", {fidelity['train_fraction']:.0%} of the training data"
-    epochs = f"{fidelity['epochs']} epoch" + ("" if fidelity["epochs"] == 1 else "s")
-    return f"{data}{part}, {fidelity['image_size']} px, {epochs}, channels / {fidelity['channel_divisor']}"
 
 
 def noise_text(fidelity: Mapping[str, Any]) -> str:

@@ -14,10 +14,10 @@ def parse_quantity(text: str) -> int:
     match = _QUANTITY.match(text)
     if match is None:
         raise ValueError(f"not a quantity: {text!r}; write a positive number with K, M, G or T, such as 30M or 4.9G")
-    value = round(float(match[1]) * SUFFIXES[match[2].upper()])
-    if value <= 0:
-        raise ValueError(f"a quantity must be positive, got {text!r}")
-    return value
+    number = float(match[1]) * SUFFIXES[match[2].upper()]
+    if not 0.5 < number < 1e18:
+        raise ValueError(f"a quantity must be at least 1 and below 1e18, got {text[:40]!r}")
+    return round(number)
 
 
 def format_quantity(value: float) -> str:
@@ -29,15 +29,15 @@ def format_quantity(value: float) -> str:
     return f"{value:g}"
 
 
-def parse_fraction(text: str) -> float:
-    """The fraction that `2%` or `0.02` writes; ValueError unless it lies in [0, 1)."""
+def parse_fraction(text: str, *, whole: bool = False) -> float:
+    """The fraction that `2%` or `0.02` writes: in [0, 1), or with `whole` in (0, 1]; ValueError otherwise."""
     number = text.strip()
     try:
         value = float(number[:-1]) / 100 if number.endswith("%") else float(number)
     except ValueError:
         raise ValueError(f"not a fraction: {text!r}; write a percentage such as 2% or a number such as 0.02") from None
-    if not 0 <= value < 1:
-        raise ValueError(f"a fraction must lie in [0, 1), got {text!r}")
+    if not (0 < value <= 1 if whole else 0 <= value < 1):
+        raise ValueError(f"a fraction must lie in {'(0, 1]' if whole else '[0, 1)'} here, got {text!r}")
     return value
 
 
@@ -46,8 +46,12 @@ def parse_integers(text: str) -> tuple[int, ...]:
     try:
         parts = [_expand(part) for part in text.split(",")]
     except ValueError as error:
-        raise ValueError(f"malformed range {text!r}: {error}; write 48,64,80 or 1:5 or 16:160:16") from None
+        raise ValueError(f"malformed range {text!r}: {_plain(error)}; write 48,64,80 or 1:5 or 16:160:16") from None
     return tuple(sorted({value for part in parts for value in part}))
+
+
+def _plain(error: ValueError) -> str:
+    return "not whole numbers" if "invalid literal" in str(error) else str(error)
 
 
 def _expand(part: str) -> Iterable[int]:

@@ -23,6 +23,8 @@ def compound_scale(
     """
     _check(base, phi, alpha, beta)
     group = base.group_channels if group_channels is None else group_channels
+    if group < 1:
+        raise ValueError(f"group_channels must be at least 1, got {group}")
     channels = max(1, _round(base.channels * beta**phi / group)) * group
     l1, l3 = split_depth(_round(paper_depth(base) * alpha**phi), base)
     if style is not None:
@@ -64,8 +66,8 @@ def _round(value: float) -> int:
 
 
 def _check(base: ModelConfig, phi: float, alpha: float, beta: float) -> None:
-    if not (alpha >= 1 and beta >= 1 and math.isfinite(alpha) and math.isfinite(beta)):
-        raise ValueError(f"alpha and beta must be at least 1, got alpha={alpha}, beta={beta}")
+    if not (1 <= alpha <= 4 and 1 <= beta <= 4):
+        raise ValueError(f"alpha and beta must be at least 1 and at most 4, got alpha={alpha}, beta={beta}")
     if not math.isfinite(phi) or abs(phi) > 20:
         raise ValueError(f"phi must lie in [-20, 20], got phi={phi}")
     if not base.is_aaba:

@@ -40,7 +40,7 @@ class Target:
         if abs(error) <= self.tolerance:
             return None
         return (
-            f"off target: {self.metric} {format_quantity(got)} is {error:+.1%} from {format_quantity(self.value)}, "
+            f"off target: {self.metric} {format_quantity(got)} is {error:+.2%} from {format_quantity(self.value)}, "
             f"tolerance {self.tolerance:.1%}"
         )
 

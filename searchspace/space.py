@@ -43,12 +43,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What makes a kind of space: a check of its settings, how it builds, which size it asked for, why a result is against a rule."""
+    """What makes a kind of space: a check of its settings, how it builds, which size it asked for, why a result is against a rule.
+
+    `limited` may say which limit kept a result from its target.
+    """
 
     check: Callable[["SearchSpace"], None]
     build: Callable[["SearchSpace", Params], ModelConfig]
     asked_params: Callable[["SearchSpace", Params], float | None]
     violation: Callable[["SearchSpace", ModelConfig], str | None]
+    limited: Callable[["SearchSpace", ModelConfig], str | None] = lambda space, config: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +71,11 @@ class SearchSpace:
 
     def __post_init__(self) -> None:
         for name, values in self.domains.items():
-            if not values:
-                raise ValueError(f"domain {name} of space {self.name} is empty")
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"domain {name} of space {self.name} needs values, each once, got {list(values)}")
+        for name in ("image_size", "num_classes"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise ValueError(f"{name} must be whole and at least 1, got {getattr(self, name)!r}")
         self.rule.check(self)
 
     def __len__(self) -> int:
@@ -89,6 +96,9 @@ class SearchSpace:
     def candidate(self, params: Params) -> Candidate:
         """A choice with its architecture, cost and, when infeasible, the reason; ValueError for parameters outside the domains."""
         self._check(params)
+        return self._candidate(params)
+
+    def _candidate(self, params: Params) -> Candidate:
         asked = self.rule.asked_params(self, params)
         try:
             config = self.rule.build(self, params)
@@ -96,6 +106,8 @@ class SearchSpace:
             return Candidate(params, None, None, asked, str(error))
         size = cost(config, self.image_size, self.num_classes)
         reason = self.rule.violation(self, config) or self.size_violation(size)
+        if reason and self.limits:
+            reason = self.rule.limited(self, config) or reason
         return Candidate(params, config, size, asked, reason)
 
     def size_violation(self, size: Cost) -> str | None:
@@ -137,7 +149,7 @@ class SearchSpace:
 
     def _candidates(self) -> Iterator[Candidate]:
         for values in itertools.product(*self.domains.values()):
-            yield self.candidate(dict(zip(self.domains, values, strict=True)))
+            yield self._candidate(dict(zip(self.domains, values, strict=True)))
 
     def _check(self, params: Params) -> None:
         if set(params) != set(self.domains):

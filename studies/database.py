@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
@@ -18,24 +18,24 @@ class StoreError(ValueError):
 
 
 def shown(url: str) -> str:
-    """The URL with its password hidden, for messages."""
+    """The URL with its passwords hidden, for messages."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
         return "(not a database URL)"
+    secrets = {key: "hidden" for key in parsed.query if "password" in key}
+    return parsed.update_query_dict(secrets).render_as_string(hide_password=True)
 
 
 def connect(url: str, *, create: bool) -> Engine:
     """An engine on a database of the current schema, made or migrated when `create` allows; StoreError otherwise."""
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        _check_file(parsed.database, create=create)
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            _check_file(parsed.database, create=create)
         engine = create_engine(parsed, **_options(parsed.get_backend_name()))
     except NoSuchModuleError as error:
         raise StoreError(f"no driver for {shown(url)}: {error}") from None
-    except ArgumentError:
-        raise StoreError("not a store URL; write sqlite:///nas.db or postgresql+psycopg://user@host/database") from None
     except ModuleNotFoundError as error:
         raise StoreError(f"the store {shown(url)} needs {error.name}: pip install 'nas-scaling[postgres]'") from None
     if engine.dialect.name == "sqlite":
@@ -49,6 +49,18 @@ def connect(url: str, *, create: bool) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # a port that is no number is a ValueError that quotes it, and it may be a password
+        raise StoreError("not a store URL; write sqlite:///nas.db or postgresql+psycopg://user@host/database") from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StoreError(f"a store is SQLite or PostgreSQL, got {parsed.get_backend_name()!r}")
+    if parsed.drivername == "postgresql":  # the one driver that we install
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
 
 
 def _options(backend: str) -> Mapping[str, Any]:

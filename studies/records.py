@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Self
 
+DEFAULT_STORE = "sqlite:///nas.db"
 Direction = Literal["minimize", "maximize"]
 
 

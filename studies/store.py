@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.orm import Session
 
 from studies.database import StoreError, connect, shown
+from studies.lock import exclusive
 from studies.records import NewTrial, Report, StudyRecord, StudySummary, Trial, TrialState, check_finite
 from studies.schema import ReportRow, StudyRow, TrialRow
 
@@ -62,6 +63,14 @@ class Store:
             shown_differences = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
             raise StudyMismatch(f"study {name!r} exists with another configuration: {shown_differences}; choose another --name")
         return study
+
+    @contextmanager
+    def driving(self, study: StudyRecord) -> Iterator[None]:
+        """Be the study's only driver for the block; StoreError when another process is."""
+        with exclusive(self._engine, study.id) as held:
+            if not held:
+                raise StoreError(f"study {study.name!r} is being searched by another process; wait for it, or choose another --name")
+            yield
 
     def study(self, name: str) -> StudyRecord:
         """The stored study of this name; StoreError lists the known ones."""
@@ -121,8 +130,12 @@ class Store:
             return [_trial(row) for row in rows]
 
     def start(self, trial: Trial, *, worker: str | None = None) -> None:
-        """Mark a trial as running."""
-        self._set(trial, state=TrialState.RUNNING, worker=worker, started_at=_now(), finished_at=None, reason=None)
+        """Mark a trial as running, from its beginning: what an earlier attempt reported is forgotten."""
+        fresh: dict[str, Any] = {"metrics": {}, "fidelity": {}, "reason": None, "finished_at": None}
+        now = {"state": TrialState.RUNNING, "worker": worker, "started_at": _now(), "updated_at": _now()}
+        with self._write() as session:
+            session.execute(delete(ReportRow).where(ReportRow.trial_id == trial.id))
+            session.execute(update(TrialRow).where(TrialRow.id == trial.id).values(**fresh, **now))
 
     def report(self, trial: Trial, report: Report, *, fidelity: Mapping[str, Any]) -> None:
         """Store the metrics of one epoch, which become the trial's; measured again, they replace the earlier ones."""
@@ -215,4 +228,9 @@ def _differences(stored: Any, asked: Any, path: str = "") -> Iterator[str]:
         for key in dict.fromkeys([*stored, *asked]):
             yield from _differences(stored.get(key), asked.get(key), f"{path}.{key}" if path else key)
     elif stored != asked:
-        yield f"{path} is {json.dumps(stored)}, asked {json.dumps(asked)}"
+        yield f"{path} is {_short(stored)}, asked {_short(asked)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:50]} ... ({len(value)} entries)"

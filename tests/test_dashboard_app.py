@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +196,11 @@ def test_only_a_study_at_work_is_live(url):
     later = summary.updated_at.replace(year=summary.updated_at.year + 1)
     assert is_live(summary, now=summary.updated_at)
     assert not is_live(summary, now=later)
-    for state in (TrialState.QUEUED, TrialState.RUNNING):
-        assert is_live(dataclasses.replace(summary, counts={state: 1}), now=later)
+    in_an_epoch = summary.updated_at + timedelta(minutes=5)
+    for state, live in ((TrialState.QUEUED, False), (TrialState.RUNNING, True)):
+        waiting = dataclasses.replace(summary, counts={state: 1})
+        assert is_live(waiting, now=in_an_epoch) is live
+        assert not is_live(waiting, now=later)  # its driver has died
 
 
 @pytest.fixture

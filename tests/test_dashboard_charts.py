@@ -4,11 +4,11 @@ import plotly.graph_objects as go
 import pytest
 
 from dashboard.charts import curves_figure, front_figure, hover_text
-from dashboard.fidelity import fidelity_text
 from dashboard.plain import as_text
 from dashboard.quantities import number_format, shown
 from dashboard.tables import reasons_table, trials_table
 from searchspace.spaces import stacking_space
+from studies.fidelity import fidelity_text
 from studies.frames import reports_frame, trials_frame
 from studies.pareto import pareto_front
 from studies.records import Objective, Report, Trial, TrialState

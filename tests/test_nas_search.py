@@ -1,8 +1,11 @@
 """The search on both engines: what is trained, what is recorded, and what happens when something goes wrong."""
 
+import multiprocessing
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +17,7 @@ from studies.database import StoreError
 from studies.records import TrialState
 from studies.store import Store, StudyMismatch
 from tests.evaluators import counting, troubled
-from trainer.proxy_config import ProxyConfig
+from trainer.proxy_config import ProxyConfig, ProxyResult
 
 SMALL = nas.StudyConfig(space=stacking_space(channels=[16], group_channels=[8], l1=[1, 2], l3=range(1, 7)), proxy=ProxyConfig(epochs=2))
 ENGINES = ["local", pytest.param("ray", marks=[pytest.mark.cluster, pytest.mark.xdist_group("ray")])]
@@ -72,6 +75,54 @@ def test_a_trial_that_goes_wrong_ends_in_its_state_with_the_reason_and_the_searc
     assert [trial.params["l3"] for trial in study.front()] == [2, 1]
 
 
+@pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
+def test_a_trial_that_runs_out_of_memory_is_replaced_by_another(store_url: str, tmp_path: Path) -> None:
+    space = stacking_space(channels=[16], group_channels=[8], l1=[1], l3=[1, 2, 4, 5, 7, 8])
+    config = SMALL.model_copy(update={"space": space, "sampler": "exhaustive"})
+
+    def misbehave(l3: int) -> None:
+        time.sleep(1)
+        if l3 == 4:
+            raise MemoryError
+
+    study = nas.search(config, store=store_url, workers=2, trials=3, evaluate=counting(tmp_path / "calls", misbehave))
+    assert Counter(trial.state for trial in study.trials()) == {TrialState.COMPLETE: 3, TrialState.INFEASIBLE: 1}
+
+
+def test_an_objective_that_is_not_reported_fails_the_trial(store_url: str) -> None:
+    def silent(config: object, proxy: ProxyConfig, *, seed: int) -> Iterator[ProxyResult]:
+        yield ProxyResult(epoch=2, metrics={"loss": 1.0}, fidelity=proxy.fidelity(epochs=2, seed=seed))
+
+    with pytest.raises(nas.NasError, match="all 11 trials failed; the first: no top1 was reported"):
+        nas.search(SMALL, store=store_url, engine="local", evaluate=silent)
+
+
+def drive(url: str, ready: Any) -> None:
+    store = Store(url)
+    with store.driving(store.study("stacking")):
+        ready.set()
+        time.sleep(60)
+
+
+def test_a_second_driver_is_refused_until_the_first_is_gone_or_dead(any_store_url: str, tmp_path: Path) -> None:
+    evaluate = counting(tmp_path / "calls")
+    nas.search(SMALL, store=any_store_url, engine="local", evaluate=evaluate, trials=2)
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    first = context.Process(target=drive, args=(any_store_url, ready))
+    first.start()
+    assert ready.wait(60)
+    with pytest.raises(StoreError, match="'stacking' is being searched by another process"):
+        nas.search(SMALL, store=any_store_url, engine="local", evaluate=evaluate)
+    nas.search(SMALL, name="other", store=any_store_url, engine="local", evaluate=evaluate, trials=1)
+    first.kill()
+    first.join()
+    time.sleep(0.5)  # a server lets go when it notices that its client has died
+    study = nas.search(SMALL, store=any_store_url, engine="local", evaluate=evaluate)
+    assert sum(trial.state is TrialState.COMPLETE for trial in study.trials()) == 11
+
+
 class StopAfter:
     """A listener that interrupts once so many trials have ended and another is on its way."""
 
@@ -118,7 +169,7 @@ def test_the_number_of_trials_is_the_total_that_the_study_shall_have(store_url: 
     assert set(calls(log).values()) == {1}
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "auto"])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_the_same_seed_gives_the_same_trials_and_another_seed_others(sampler: str, tmp_path: Path) -> None:
     def chosen(seed: int, file: str) -> list[str]:
         space = stacking_space(channels=[16, 32, 48, 64], group_channels=[8, 16], l1=[1, 2, 3], l3=range(3, 9))
@@ -211,7 +262,7 @@ def test_the_time_left_shrinks_to_nothing(store_url: str, tmp_path: Path) -> Non
     nas.search(SMALL, store=store_url, engine="local", evaluate=counting(tmp_path / "calls", slow), listener=seen.append)
     left = [progress.seconds_left for progress in seen if progress.seconds_left is not None]
     assert left[-1] == 0
-    assert left[0] > 0.1
+    assert max(left) > 0.05
     assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
     assert seen[-1].best is not None
     assert seen[-1].best.value("top1") == 0.06

@@ -62,7 +62,7 @@ def test_style_and_group_width_can_be_changed_on_the_way() -> None:
 
 
 def test_coefficients_below_one_and_other_stacks_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"at least 1, got alpha=0\.9"):
+    with pytest.raises(ValueError, match=r"at least 1 and at most 4, got alpha=0\.9"):
         compound_scale(T, 1, alpha=0.9)
     with pytest.raises(ValueError, match="phi must lie"):
         compound_scale(T, float("inf"))

@@ -53,6 +53,17 @@ def test_a_report_measured_again_replaces_the_first(any_store_url: str) -> None:
     assert store.reports(study) == {0: [Report(1, {"top1": 0.2}), Report(2, {"top1": 0.3})]}
 
 
+def test_a_trial_that_starts_again_forgets_its_first_attempt(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study = store.open("s", CONFIG)
+    (trial,) = store.add(study, [NewTrial(params={}, seed=0)])
+    store.start(trial)
+    store.report(trial, Report(1, {"top1": 0.9}), fidelity={"epochs": 1})
+    store.start(trial)
+    again = store.trial(study, 0)
+    assert (again.metrics, again.fidelity, store.reports(study)) == ({}, {}, {})
+
+
 def test_running_trials_of_a_dead_driver_return_to_the_queue(any_store_url: str) -> None:
     store = Store(any_store_url)
     study, other = store.open("s", CONFIG), store.open("other", CONFIG)
@@ -118,7 +129,10 @@ def test_looking_never_makes_a_store(tmp_path: Path) -> None:
     [
         ("sqlite://", "needs a file"),
         ("nonsense", "not a store URL"),
-        ("oracle9://x", "no driver"),
+        ("postgresql://me:secret", "not a store URL"),
+        ("postgresql+nodriver://x", "no driver"),
+        ("mysql://x/y", "SQLite or PostgreSQL, got 'mysql'"),
+        ("postgresql://127.0.0.1:1/x?user=me&password=secret", "password=hidden"),
         ("sqlite:////nowhere/at/all/nas.db", "does not exist"),
         ("postgresql+psycopg://me:secret@127.0.0.1:1/x", r"cannot use the store postgresql\+psycopg://me:\*\*\*@127\.0\.0\.1:1/x"),
     ],

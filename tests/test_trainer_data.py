@@ -46,9 +46,9 @@ def test_the_canonical_text_reads_back_as_the_same_data_set(knobs):
     assert parse_dataset(str(spec)) == spec
 
 
-@pytest.mark.parametrize("text", ["shapes:2000", "shapes: 2000 , size = 32", "shapes:samples=2000", "shapes:difficulty=.5,samples=2000"])
+@pytest.mark.parametrize("text", ["shapes:2000", "shapes: 2000 , size = 32", "shapes:samples=2000", "shapes:difficulty=.1,samples=2000"])
 def test_spellings_of_one_data_set_share_a_canonical_text(text):
-    assert str(parse_dataset(text)) == "shapes:2000,size=32,classes=10,difficulty=0.5"
+    assert str(parse_dataset(text)) == "shapes:2000,size=32,classes=10,difficulty=0.1"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_digits_are_the_bundled_grey_images():
 
 def test_shapes_are_named_and_declared_synthetic():
     shapes = load_dataset("shapes:60,classes=12,size=16", seed=0)
-    assert shapes.name == "shapes:60,size=16,classes=12,difficulty=0.5"
+    assert shapes.name == "shapes:60,size=16,classes=12,difficulty=0.1"
     assert shapes.class_names == CLASS_NAMES
     assert shapes.synthetic
     assert shapes.train.images.shape == (36, 3, 16, 16)

@@ -52,6 +52,13 @@ def test_a_proxy_learns_and_reports_every_epoch_with_its_fidelity() -> None:
     }
 
 
+def test_drawn_shapes_are_learnt_but_not_exhausted_at_proxy_length() -> None:
+    proxy = ProxyConfig(dataset="shapes:1500", train_fraction=1.0)
+    *_, last = run_proxy(SMALL, proxy, seed=0)
+    assert 0.15 < last.metrics["top1"] < 0.9  # chance is 0.1
+    assert last.fidelity["synthetic"] is True
+
+
 def test_a_proxy_leaves_the_process_as_it_found_it() -> None:
     threads, state = torch.get_num_threads(), torch.random.get_rng_state()
     list(run_proxy(SMALL, replace(QUICK, epochs=1, threads=2), seed=0))
@@ -101,7 +108,7 @@ def test_a_proxy_that_cannot_be_trained_is_refused_at_birth(change: dict[str, ob
 
 
 def test_two_spellings_of_a_data_set_are_one_proxy() -> None:
-    assert ProxyConfig(dataset="shapes:2000") == ProxyConfig(dataset="shapes:2000,size=32,classes=10,difficulty=0.5")
+    assert ProxyConfig(dataset="shapes:2000") == ProxyConfig(dataset="shapes:2000,size=32,classes=10,difficulty=0.1")
 
 
 def test_the_rate_warms_up_then_falls_along_a_cosine() -> None:

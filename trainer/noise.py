@@ -7,8 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import t
-
 RECORD = Path(__file__).with_name("noise.json")
 LEVEL = 0.95
 
@@ -27,6 +25,8 @@ def least_significant_difference(values: list[float]) -> float:
     n = len(values)
     if n < 2:
         raise ValueError(f"a spread needs at least two seeds, got {n}")
+    from scipy.stats import t  # half a second to import, for one quantile
+
     mean = sum(values) / n
     spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
     return float(t.ppf((1 + LEVEL) / 2, n - 1)) * math.sqrt(2) * spread

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 from searchspace.model_config import ModelConfig
@@ -35,11 +36,16 @@ def run_proxy(config: ModelConfig, proxy: ProxyConfig, *, seed: int) -> Iterator
     for epoch in range(1, proxy.epochs + 1):
         start = time.perf_counter()
         # Each epoch draws from its own seed: what else runs in this process between two epochs cannot change the result.
-        with _memory_errors(), _compute(proxy, seed + epoch):
-            trainer.train_epoch(torch.Generator().manual_seed(seed + epoch))
+        with _memory_errors(), _compute(proxy, _epoch_seed(seed, epoch)):
+            trainer.train_epoch(torch.Generator().manual_seed(_epoch_seed(seed, epoch)))
             seconds += time.perf_counter() - start
             metrics = evaluate(trainer.model, dataset.validation, image_size=proxy.image_size, device=proxy.device)
         yield ProxyResult(epoch=epoch, metrics={**metrics, "seconds": seconds}, fidelity=proxy.fidelity(epochs=epoch, seed=seed))
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    """A stream of its own for every epoch of every seed; a sum would give seed 0's second epoch to seed 1's first."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 def _make_trainer(config: ModelConfig, proxy: ProxyConfig, dataset: Dataset, seed: int) -> Trainer:

@@ -29,6 +29,9 @@ class ProxyConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("dataset", "recipe", "device"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be text, got {getattr(self, name)!r}")
         object.__setattr__(self, "dataset", str(parse_dataset(self.dataset)))  # one spelling for one data set
         for name in ("image_size", "epochs", "channel_divisor", "batch_size", "threads"):
             value = getattr(self, name)
@@ -36,8 +39,10 @@ class ProxyConfig:
                 raise ValueError(f"{name} must be whole and at least 1, got {value!r}")
         if self.image_size < MIN_IMAGE_SIZE:
             raise ValueError(f"image_size must be at least {MIN_IMAGE_SIZE} (four stages), got {self.image_size}")
-        if not 0 < self.train_fraction <= 1:
-            raise ValueError(f"train_fraction must lie in (0, 1], got {self.train_fraction}")
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size must be at least 2 (BatchNorm), got {self.batch_size}")
+        if not isinstance(self.train_fraction, int | float) or not 0 < self.train_fraction <= 1:
+            raise ValueError(f"train_fraction must lie in (0, 1], got {self.train_fraction!r}")
         if self.recipe not in RECIPES:
             raise ValueError(f"unknown recipe {self.recipe!r}; known: {', '.join(RECIPES)}")
         if self.device.split(":")[0] not in ("cpu", "cuda"):

@@ -92,7 +92,7 @@ class ShapesSpec:
     samples: int
     size: int = 32
     classes: int = 10
-    difficulty: float = 0.5
+    difficulty: float = 0.1
 
     def __post_init__(self) -> None:
         if self.samples < 1:

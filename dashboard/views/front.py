@@ -6,10 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts import front_figure
-from dashboard.fidelity import fidelity_text
 from dashboard.plain import as_text
 from dashboard.quantities import number_format
 from dashboard.tables import trials_table
+from studies.fidelity import fidelity_text
 from studies.pareto import pareto_front
 from studies.records import METRICS, Objective, Trial
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.plain import as_text
 from dashboard.tables import best_text
+from studies.fidelity import fidelity_text
 from studies.pareto import pareto_front
 from studies.records import METRICS, Objective, StudySummary, Trial, TrialState
 
@@ -16,6 +17,8 @@ def show_headline(summary: StudySummary, trials: Sequence[Trial], objectives: Se
         st.header(as_text(summary.study.name), anchor=False, width="content")
         if live:
             st.badge("live", icon=":material/sync:", color="green", help="follows the search by itself")
+    if measured := fidelity_text(trial.fidelity for trial in trials):
+        st.caption(as_text(measured))
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     numbers = {
         f"best {METRICS[objectives[0].metric].name}": best_text(complete, objectives),

@@ -5,12 +5,15 @@ Tune is never asked to remember: its searcher and callback hold the driver, and 
 
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import ray
@@ -31,6 +34,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # it would wait for the running epochs and then throw them away
 }
 
 
@@ -85,11 +89,11 @@ class DriverSearcher(Searcher):  # type: ignore[misc]
         return {}  # Tune pickles searchers for a memory that is not its own here
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next job; FINISHED when none is left, None (ask again) while a running trial may still make room for one."""
+        """The next job; FINISHED when none is left, None (ask again) while a running trial may still turn out not to count."""
         with self.failure.kept():
             trial = self._driver.next_trial(worker=f"ray-{trial_id[:6]}")
         if trial is None:
-            return None if self._driver.running and self._driver.missing else Searcher.FINISHED
+            return None if self._driver.running else Searcher.FINISHED
         self.trials[trial_id] = trial
         return {"job": self._driver.job(trial), "evaluate": self._evaluate}
 
@@ -123,14 +127,11 @@ class DriverCallback(Callback):  # type: ignore[misc]
 
 
 def run_ray(driver: Driver, workers: int, evaluate: Evaluator) -> None:
-    """Train what the driver lacks on `workers` reused actors of a Ray cluster started here and stopped afterwards.
-
-    KeyboardInterrupt when Tune was interrupted: it catches the first Ctrl-C itself and ends its run in order.
-    """
+    """Train what the driver lacks on `workers` reused actors of a Ray cluster started here and stopped afterwards."""
     if driver.missing == 0:
         return
     gpus = driver.config.proxy.device.startswith("cuda")
-    with _cluster(workers), tempfile.TemporaryDirectory(prefix="nas-tune-") as folder:
+    with _interruptible(driver), _cluster(workers), tempfile.TemporaryDirectory(prefix="nas-tune-") as folder:
         searcher = DriverSearcher(driver, evaluate)
         resources = tune.with_resources(ProxyTrainable, {"CPU": 1, "GPU": 1 if gpus else 0})
         tuner = tune.Tuner(resources, tune_config=_tune_config(searcher, workers), run_config=_run_config(driver, searcher, folder))
@@ -142,7 +143,7 @@ def run_ray(driver: Driver, workers: int, evaluate: Evaluator) -> None:
                 raise
             raise searcher.failure.error from None
     if driver.missing or driver.running:
-        raise KeyboardInterrupt
+        raise NasError("Ray Tune ended before the search did; the same command goes on from here")
 
 
 def _tune_config(searcher: DriverSearcher, workers: int) -> TuneConfig:
@@ -166,6 +167,24 @@ def _run_config(driver: Driver, searcher: DriverSearcher, folder: str) -> RunCon
         checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
         failure_config=FailureConfig(max_failures=MAX_RETRIES),
     )
+
+
+@contextmanager
+def _interruptible(driver: Driver) -> Iterator[None]:
+    """Ctrl-C also asks the driver to stop: Python drops a KeyboardInterrupt that is raised inside somebody's finaliser."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        driver.interrupted = True
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -31,7 +32,7 @@ def load_variant(text: str, *, style: str | None = None) -> ModelConfig:
         return _stacked(text, style or "t")
     if text.upper() in PRESETS:
         config = preset(text).config
-    elif Path(text).is_file():
+    elif is_file(text):
         config = read_document(Path(text)).config
     else:
         raise ValueError(
@@ -42,17 +43,32 @@ def load_variant(text: str, *, style: str | None = None) -> ModelConfig:
 
 def read_document(path: Path) -> VariantDocument:
     """The variant in a file that `nas export` wrote; ValueError names the file and what is wrong in it."""
+    values = read_mapping(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"larger than {MAX_BYTES:,} bytes")
-        parse = json.loads if path.suffix == ".json" else yaml.safe_load  # YAML 1.1 would read JSON's 1e-05 as a string
-        return VariantDocument.from_dict(parse(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable as YAML or JSON: {str(error).splitlines()[0]}") from None
+        return VariantDocument.from_dict(values)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def read_mapping(path: Path) -> Any:
+    """The plain values in a YAML or JSON file of at most 1 MB; ValueError names the file and what is wrong in it."""
+    parse = json.loads if path.suffix == ".json" else yaml.safe_load  # YAML 1.1 would read JSON's 1e-05 as a string
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path}: larger than {MAX_BYTES:,} bytes")
+        return parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: not readable as {path.suffix.lstrip('.') or 'YAML'}: {str(error).splitlines()[0]}") from None
+
+
+def is_file(text: str) -> bool:
+    """Whether a text names a file; a text that cannot even be a name does not."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _stacked(text: str, style: str) -> ModelConfig:
@@ -76,4 +92,4 @@ def document_text(document: VariantDocument, format: str) -> str:
     return WRITERS[format](document)
 
 
-__all__ = ["WRITERS", "VariantDocument", "document_text", "load_variant", "read_document"]
+__all__ = ["WRITERS", "VariantDocument", "document_text", "is_file", "load_variant", "read_document", "read_mapping"]
