@@ -45,6 +45,10 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert {project["version"], nas.__version__, changelog[1], citation[1]} == {nas.__version__}
 
 
+def test_no_figure_of_the_readme_is_still_to_come() -> None:
+    assert re.findall(r"@[A-Z_]+@|TODO|TBD", README) == []
+
+
 def test_every_link_and_picture_of_the_readme_is_in_the_repository() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://arxiv.org/") or (ROOT / target).exists(), target
