@@ -246,6 +246,11 @@ def test_help_loads_nothing_heavy() -> None:
     assert loaded_by("from nas.cli import main\nsys.argv = ['nas', '--help']\ntry: main()\nexcept SystemExit: pass", HEAVY) == "[]"
 
 
+def test_a_dry_run_needs_neither_torch_nor_ray() -> None:
+    run = "from nas.cli import main\nsys.argv = ['nas', 'search', '--dry-run']\ntry: main()\nexcept SystemExit: pass"
+    assert loaded_by(run, ["torch", "ray", "streamlit", "pandas", "scipy"]) == "[]"
+
+
 def test_packages_are_light_until_used() -> None:
     assert loaded_by("import nas, nas.cli, studies, trainer, dcnv3, dashboard, searchspace", [*HEAVY[:6], "pydantic"]) == "[]"
 

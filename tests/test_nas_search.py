@@ -169,7 +169,7 @@ def test_the_number_of_trials_is_the_total_that_the_study_shall_have(store_url: 
     assert set(calls(log).values()) == {1}
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "auto"])
 def test_the_same_seed_gives_the_same_trials_and_another_seed_others(sampler: str, tmp_path: Path) -> None:
     def chosen(seed: int, file: str) -> list[str]:
         space = stacking_space(channels=[16, 32, 48, 64], group_channels=[8, 16], l1=[1, 2, 3], l3=range(3, 9))
@@ -262,7 +262,7 @@ def test_the_time_left_shrinks_to_nothing(store_url: str, tmp_path: Path) -> Non
     nas.search(SMALL, store=store_url, engine="local", evaluate=counting(tmp_path / "calls", slow), listener=seen.append)
     left = [progress.seconds_left for progress in seen if progress.seconds_left is not None]
     assert left[-1] == 0
-    assert max(left) > 0.05
+    assert left[1] > 0.1  # the first comes before the first pause
     assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
     assert seen[-1].best is not None
     assert seen[-1].best.value("top1") == 0.06
