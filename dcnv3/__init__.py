@@ -4,16 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dcnv3.backends import Backend, backend
     from dcnv3.layer import DCNv3
-    from dcnv3.ops import Backend, backend, dcnv3
+    from dcnv3.ops import dcnv3
     from dcnv3.reference import dcnv3_reference
 
 __all__ = ["Backend", "DCNv3", "backend", "dcnv3", "dcnv3_reference"]
 
 _HOMES = {
-    "Backend": "dcnv3.ops",
+    "Backend": "dcnv3.backends",
     "DCNv3": "dcnv3.layer",
-    "backend": "dcnv3.ops",
+    "backend": "dcnv3.backends",
     "dcnv3": "dcnv3.ops",
     "dcnv3_reference": "dcnv3.reference",
 }

@@ -1,9 +1,10 @@
 """Where DCNv3 samples before it deforms: kernel, stride, padding, dilation and groups as one record."""
 
-import math
+import sys
 from dataclasses import dataclass
 
 Pair = tuple[int, int]  # (height, width)
+LARGEST_KERNEL = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +22,13 @@ class Geometry:
     def __post_init__(self) -> None:
         for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
             _check_pair(name, getattr(self, name), least)
+        if max(self.kernel_size) > LARGEST_KERNEL:
+            raise ValueError(f"kernel_size must be at most {LARGEST_KERNEL} in both directions, got kernel_size={self.kernel_size}")
         if type(self.groups) is not int or self.groups < 1:
             raise ValueError(f"groups must be whole and at least 1, got groups={self.groups!r}")
-        if isinstance(self.offset_scale, bool) or not isinstance(self.offset_scale, int | float) or not math.isfinite(self.offset_scale):
+        # Two comparisons rather than math.isfinite, which a tracing compiler cannot follow when the scale is symbolic.
+        number = isinstance(self.offset_scale, int | float) and not isinstance(self.offset_scale, bool)
+        if not (number and -sys.float_info.max <= self.offset_scale <= sys.float_info.max):
             raise ValueError(f"offset_scale must be a finite number, got offset_scale={self.offset_scale!r}")
         self._check_center()
 
@@ -58,7 +63,7 @@ def pair(name: str, value: int | Pair) -> Pair:
     """`value` as (height, width); ValueError unless it is a whole number or two of them."""
     if type(value) is int:
         return value, value
-    if isinstance(value, tuple | list) and len(value) == 2:
+    if isinstance(value, tuple | list) and len(value) == 2 and all(type(number) is int for number in value):
         return value[0], value[1]
     raise ValueError(f"{name} must be a whole number or a (height, width) pair, got {name}={value!r}")
 

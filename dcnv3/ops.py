@@ -1,25 +1,15 @@
-"""The checked entrance to the DCNv3 core, thin for now: no compiled kernel exists yet, so every call runs the PyTorch reference."""
+"""The checked entrance to the DCNv3 operator: every backend refuses the same inputs in the same words."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dcnv3.backends import has_kernel, load_variant
 from dcnv3.geometry import Geometry, Pair, pair
-from dcnv3.reference import dcnv3_reference
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """Which implementation `dcnv3` runs, and why."""
-
-    name: str
-    reason: str
-
-
-def backend() -> Backend:
-    """The implementation that `dcnv3` runs in this process."""
-    return Backend(name="reference", reason="plain PyTorch is the only implementation so far")
+from dcnv3.registration import arguments_of, reference, sample
 
 
 def dcnv3(
@@ -41,8 +31,61 @@ def dcnv3(
     The mask holds logits, normalised here over each group's K points, or finished weights with `softmax=False`. Pairs are (height, width);
     padding None keeps the size at stride 1 and an odd kernel. ValueError names the argument that does not fit.
     """
+    return _sample(
+        "dcnv3",
+        (value, offset, mask),
+        _geometry(kernel_size, stride, padding, dilation, groups, offset_scale, remove_center),
+        softmax,
+    )
+
+
+# In the order of `dcnv3`'s own arguments.
+DEFAULTS = {
+    "kernel_size": None,
+    "stride": 1,
+    "padding": None,
+    "dilation": 1,
+    "groups": None,
+    "offset_scale": 1.0,
+    "remove_center": False,
+}
+
+
+def variant_operator(variant: str) -> Callable[..., Tensor]:
+    """`dcnv3` on one variant of the CPU kernel, whichever is active; BuildError when it cannot be had. For tests and benchmarks."""
+    load_variant(variant)
+
+    def run(value: Tensor, offset: Tensor, mask: Tensor, *, softmax: bool = True, **geometry: Any) -> Tensor:
+        return _sample(f"dcnv3_{variant}", (value, offset, mask), _geometry(*{**DEFAULTS, **geometry}.values()), softmax)
+
+    return run
+
+
+def _sample(namespace: str, tensors: tuple[Tensor, Tensor, Tensor], geometry: Geometry, softmax: bool) -> Tensor:
+    _check_tensors(*tensors)
+    _check_shapes(*tensors, geometry)
+    arguments = arguments_of(geometry, softmax)
+    if not has_kernel(tensors[0].device.type):
+        return reference(*tensors, arguments)
+    return sample(*tensors, arguments, namespace)
+
+
+def _geometry(*arguments: Any) -> Geometry:
+    """One record for every set of arguments; a tracing compiler, which would warn of the cache, makes its own."""
+    return _new_geometry(*arguments) if torch.compiler.is_compiling() else _known_geometry(*arguments)
+
+
+def _new_geometry(
+    kernel_size: int | Pair,
+    stride: int | Pair,
+    padding: int | Pair | None,
+    dilation: int | Pair,
+    groups: int,
+    offset_scale: float,
+    remove_center: bool,
+) -> Geometry:
     kernel, spread = pair("kernel_size", kernel_size), pair("dilation", dilation)
-    geometry = Geometry(
+    return Geometry(
         kernel_size=kernel,
         stride=pair("stride", stride),
         padding=_same_padding(kernel, spread) if padding is None else pair("padding", padding),
@@ -51,25 +94,9 @@ def dcnv3(
         offset_scale=offset_scale,
         remove_center=remove_center,
     )
-    _check_tensors(value, offset, mask)
-    _check_shapes(value, offset, mask, geometry)
-    return dcnv3_reference(
-        value,
-        offset,
-        _normalised(mask, groups) if softmax else mask,
-        kernel_size=geometry.kernel_size,
-        stride=geometry.stride,
-        padding=geometry.padding,
-        dilation=geometry.dilation,
-        groups=groups,
-        offset_scale=offset_scale,
-        remove_center=remove_center,
-    )
 
 
-def _normalised(logits: Tensor, groups: int) -> Tensor:
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    return logits.unflatten(-1, (groups, -1)).softmax(-1, dtype=dtype).flatten(-2)
+_known_geometry = lru_cache(maxsize=256, typed=True)(_new_geometry)
 
 
 def _same_padding(kernel_size: Pair, dilation: Pair) -> Pair:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import dcnv3 as package
 from dcnv3 import Backend, backend, dcnv3, dcnv3_reference
+from dcnv3.build import VARIANTS
 
 SQUARE: dict[str, Any] = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
 
@@ -77,6 +78,8 @@ def test_float_types_may_differ_and_the_result_has_the_values() -> None:
         ({"groups": 4}, r"groups must divide value's channels, got groups=4, channels=6"),
         ({"groups": 0}, r"groups must be whole and at least 1, got groups=0"),
         ({"kernel_size": 0}, r"kernel_size must be whole and at least 1 .* got kernel_size=\(0, 0\)"),
+        ({"kernel_size": (3, 8)}, r"kernel_size must be at most 7 in both directions, got kernel_size=\(3, 8\)"),
+        ({"kernel_size": (3, 3.0)}, r"kernel_size must be a whole number or a \(height, width\) pair, got kernel_size=\(3, 3.0\)"),
         ({"kernel_size": 3.0}, r"kernel_size must be a whole number or a \(height, width\) pair, got kernel_size=3.0"),
         ({"kernel_size": (3, 3, 3)}, r"kernel_size must be a whole number or"),
         ({"stride": 0}, r"stride must be whole and at least 1 .* got stride=\(0, 0\)"),
@@ -116,10 +119,11 @@ def test_shapes_come_out_on_the_meta_device() -> None:
     assert dcnv3(value, offset, mask, kernel_size=3, groups=3).shape == value.shape
 
 
-def test_the_backend_says_which_implementation_runs() -> None:
-    assert backend().name == "reference"
+def test_the_backend_says_which_implementation_runs_and_why() -> None:
+    assert backend().name in VARIANTS
     assert backend().reason
-    assert backend() == Backend(name=backend().name, reason=backend().reason)
+    assert backend() == backend("cpu") == Backend(name=backend().name, reason=backend().reason)
+    assert backend("mps") == Backend("reference", "there is no kernel for mps devices")
 
 
 def test_importing_the_package_does_not_import_torch() -> None:

@@ -1,0 +1,94 @@
+"""Where compiled kernels are kept: made once, checked before every use, safe when several processes want the same one."""
+
+import atexit
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock
+
+log = logging.getLogger(__name__)
+
+FOLDER_VARIABLE = "DCNV3_CACHE"
+
+
+def cache_folder() -> Path:
+    """`$DCNV3_CACHE`, or `dcnv3` in the user's cache folder."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcnv3"
+
+
+def cached(name: str, make: Callable[[Path], None]) -> Path:
+    """The file `name` of the cache; `make(path)` writes it when it is absent or damaged, in one process of those that wait for it.
+
+    Without a folder to write to, the file is made anew in a temporary one that goes with this process.
+    """
+    target = cache_folder() / name
+    if _is_intact(target):
+        return target
+    folder = _writable(target.parent)
+    target = folder / name
+    with FileLock(folder / f"{name}.lock"):
+        if not _is_intact(target):
+            _make(target, make)
+    return target
+
+
+def fingerprint(*parts: str | bytes) -> str:
+    """Twenty hexadecimal digits that differ when any part does."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:20]
+
+
+def _make(target: Path, make: Callable[[Path], None]) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        fresh, digest = Path(scratch) / target.name, Path(scratch) / "digest"
+        make(fresh)
+        digest.write_text(_digest(fresh))
+        # The digest goes first: a file beside another's digest is made anew, never trusted.
+        os.replace(digest, _digest_file(target))
+        os.replace(fresh, target)
+
+
+def _is_intact(path: Path) -> bool:
+    """Loading a library that was cut short can kill the process, so its digest is compared first."""
+    try:
+        return _digest_file(path).read_text() == _digest(path)
+    except OSError:
+        return False
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        log.warning(
+            "cannot write to %s (%s): compiled kernels last for this process only; $%s names another folder", folder, error, FOLDER_VARIABLE
+        )
+        return _temporary_folder()
+
+
+@cache
+def _temporary_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="dcnv3-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

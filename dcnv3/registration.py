@@ -1,0 +1,207 @@
+"""The operator as PyTorch knows it: `dcnv3::forward` and `dcnv3::backward`, their shapes, gradients, FLOPs and fallback."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from dcnv3.backends import has_kernel
+from dcnv3.geometry import Geometry, Pair
+from dcnv3.reference import dcnv3_reference
+
+GEOMETRY = (
+    "int[2] kernel_size, int[2] stride, int[2] padding, int[2] dilation, int groups, float offset_scale, bool remove_center, bool softmax"
+)
+Arguments = tuple[Pair, Pair, Pair, Pair, int, float, bool, bool]  # as in GEOMETRY
+
+torch.library.define("dcnv3::forward", f"(Tensor value, Tensor offset, Tensor mask, {GEOMETRY}) -> Tensor")
+torch.library.define("dcnv3::backward", f"(Tensor grad, Tensor value, Tensor offset, Tensor mask, {GEOMETRY}) -> (Tensor, Tensor, Tensor)")
+
+
+def arguments_of(geometry: Geometry, softmax: bool) -> Arguments:
+    """What follows the tensors in a call of the operator."""
+    g = geometry
+    return g.kernel_size, g.stride, g.padding, g.dilation, g.groups, float(g.offset_scale), g.remove_center, softmax
+
+
+def geometry_of(arguments: Sequence[Any]) -> Geometry:
+    """The record from what follows the tensors."""
+    kernel_size, stride, padding, dilation = (tuple(pair) for pair in arguments[:4])
+    groups, offset_scale, remove_center = arguments[4:7]
+    return Geometry(
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        offset_scale=offset_scale,
+        remove_center=remove_center,
+    )
+
+
+class Sample(torch.autograd.Function):
+    """The operator with its gradient, outside the dispatcher: cheaper on the host than a registered formula."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, namespace: str) -> Tensor:
+        """`namespace` is "dcnv3", or a variant's own; nothing but the inputs is needed to go back."""
+        ctx.save_for_backward(value, offset, mask)
+        ctx.arguments, ctx.namespace = arguments, namespace
+        return getattr(torch.ops, namespace).forward(value, offset, mask, *arguments)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of value, offset and mask."""
+        run = Gradients.apply if torch.is_grad_enabled() else _gradients
+        return *run(grad, *ctx.saved_tensors, ctx.arguments, ctx.namespace), None, None
+
+
+class TransformedSample(torch.autograd.Function):
+    """`Sample` in the form that torch.func's transforms ask for; its call takes four times as long."""
+
+    @staticmethod
+    def forward(value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, namespace: str) -> Tensor:
+        """As `Sample`."""
+        return getattr(torch.ops, namespace).forward(value, offset, mask, *arguments)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """As `Sample`."""
+        value, offset, mask, ctx.arguments, ctx.namespace = inputs
+        ctx.save_for_backward(value, offset, mask)
+
+    backward = Sample.backward
+
+    @staticmethod
+    def vmap(*_: Any) -> None:
+        """Refused: the batch dimension is there for that."""
+        _refuse_vmap()
+
+
+def sample(value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, namespace: str = "dcnv3") -> Tensor:
+    """The operator of `namespace`, differentiable once."""
+    if not (torch.is_grad_enabled() and (value.requires_grad or offset.requires_grad or mask.requires_grad)):
+        return getattr(torch.ops, namespace).forward(value, offset, mask, *arguments)
+    function = TransformedSample if torch._C._are_functorch_transforms_active() else Sample
+    return function.apply(value, offset, mask, arguments, namespace)
+
+
+def _gradients(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, namespace: str) -> tuple[Tensor, ...]:
+    return getattr(torch.ops, namespace).backward(grad, value, offset, mask, *arguments)
+
+
+class Gradients(torch.autograd.Function):
+    """The backward pass, which says so when someone differentiates it once more."""
+
+    @staticmethod
+    def forward(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, namespace: str) -> tuple[Tensor, ...]:
+        """Gradients of value, offset and mask."""
+        return _gradients(grad, value, offset, mask, arguments, namespace)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Nothing to keep."""
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> None:
+        """Refused, so that no term of a second derivative is lost in silence."""
+        raise NotImplementedError("dcnv3 can be differentiated once: its gradients have no gradients")
+
+    @staticmethod
+    def vmap(*_: Any) -> None:
+        """Refused, as the forward pass is."""
+        _refuse_vmap()
+
+
+def _refuse_vmap(*_: Any) -> None:
+    raise NotImplementedError(
+        "dcnv3 cannot be mapped by vmap: fold the mapped dimension into the batch dimension N of value, offset and mask"
+    )
+
+
+def reference(value: Tensor, offset: Tensor, mask: Tensor, arguments: Sequence[Any]) -> Tensor:
+    """The operator in plain PyTorch, differentiable as such; `arguments` as in GEOMETRY."""
+    g = geometry_of(arguments)
+    return dcnv3_reference(
+        value,
+        offset,
+        _normalised(mask, g.groups) if arguments[-1] else mask,
+        kernel_size=g.kernel_size,
+        stride=g.stride,
+        padding=g.padding,
+        dilation=g.dilation,
+        groups=g.groups,
+        offset_scale=g.offset_scale,
+        remove_center=g.remove_center,
+    )
+
+
+def _normalised(logits: Tensor, groups: int) -> Tensor:
+    """Softmax over the points of each group, in float32 or wider."""
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return logits.unflatten(-1, (groups, -1)).softmax(-1, dtype=dtype).flatten(-2)
+
+
+def _forward_anywhere(value: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
+    if value.device.type == "cpu" and has_kernel("cpu"):
+        return torch.ops.dcnv3.forward(value, offset, mask, *arguments)
+    return reference(value, offset, mask, arguments)
+
+
+def _backward_anywhere(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    if value.device.type == "cpu" and has_kernel("cpu"):
+        return torch.ops.dcnv3.backward(grad, value, offset, mask, *arguments)
+    with torch.enable_grad():
+        inputs = [tensor.detach().requires_grad_() for tensor in (value, offset, mask)]
+        return torch.autograd.grad(reference(*inputs, arguments), inputs, grad)
+
+
+def _forward_cuda(value: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
+    if not has_kernel("cuda"):
+        return reference(value, offset, mask, arguments)
+    from dcnv3 import cuda
+
+    return cuda.forward(value, offset, mask, geometry_of(arguments), arguments[-1])
+
+
+def _backward_cuda(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    if not has_kernel("cuda"):
+        return _backward_anywhere(grad, value, offset, mask, *arguments)
+    from dcnv3 import cuda
+
+    return cuda.backward(grad, value, offset, mask, geometry_of(arguments), arguments[-1])
+
+
+# Whoever calls the operator itself, an exported program for one, loads the CPU library by its first call: from then on the library's own
+# registration goes before these. Devices without a kernel stay with the reference.
+torch.library.impl("dcnv3::forward", "CompositeExplicitAutograd", _forward_anywhere)
+torch.library.impl("dcnv3::backward", "CompositeExplicitAutograd", _backward_anywhere)
+torch.library.impl("dcnv3::forward", "CUDA", _forward_cuda)
+torch.library.impl("dcnv3::backward", "CUDA", _backward_cuda)
+torch.library.register_vmap("dcnv3::forward", _refuse_vmap)
+torch.library.register_vmap("dcnv3::backward", _refuse_vmap)
+
+
+@torch.library.register_fake("dcnv3::forward")
+def _forward_shape(value: Tensor, offset: Tensor, mask: Tensor, *_: Any) -> Tensor:
+    return value.new_empty(*offset.shape[:3], value.shape[3])
+
+
+@torch.library.register_fake("dcnv3::backward")
+def _backward_shapes(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (value, offset, mask))
+
+
+@register_flop_formula(torch.ops.dcnv3.forward)
+def forward_flops(value_shape: Any, offset_shape: Any, mask_shape: Any, *arguments: Any, **_: Any) -> int:
+    """10·n·K·C, two for each of four bilinear and one modulating multiply-add; n output pixels."""
+    n, height, width, per_pixel = mask_shape
+    return 10 * n * height * width * (per_pixel // arguments[4]) * value_shape[-1]
+
+
+@register_flop_formula(torch.ops.dcnv3.backward)
+def backward_flops(grad_shape: Any, *shapes_and_arguments: Any, **_: Any) -> int:
+    """Twice the forward's, as PyTorch counts convolutions."""
+    return 2 * forward_flops(*shapes_and_arguments)
