@@ -16,6 +16,7 @@ from searchspace.recipes import RECIPES
 from trainer.data import Dataset, load_dataset, subset
 from trainer.internimage import InternImage
 from trainer.loop import Trainer, evaluate
+from trainer.matmul import fastest_float32_matmul
 from trainer.proxy_config import ProxyConfig, ProxyResult
 
 SPLIT_SEED = 0  # every study, trial and seed sees the same training, validation and test images
@@ -57,13 +58,14 @@ def _make_trainer(config: ModelConfig, proxy: ProxyConfig, dataset: Dataset, see
 
 @contextmanager
 def _compute(proxy: ProxyConfig, seed: int) -> Iterator[None]:
-    """A seeded global generator and the declared number of threads, both put back afterwards."""
+    """A seeded global generator, the declared number of threads and the fastest exact matrix products; all put back afterwards."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[] if proxy.device == "cpu" else None):
         torch.manual_seed(seed)
         torch.set_num_threads(proxy.threads)
         try:
-            yield
+            with fastest_float32_matmul(proxy.device):
+                yield
         finally:
             torch.set_num_threads(threads)
 
