@@ -1,4 +1,5 @@
 # `make search` installs and runs the default search; `make test` installs and runs linters and tests.
+# `make wheel` makes one wheel with compiled CPU kernels inside, in dist/.
 # TORCH_INDEX=<url> takes torch from another wheel index, such as PyTorch's own for CPU-only builds.
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ ARGS ?=
 # Before anything: an environment whose Python is gone, or whose last installation did not end, is made anew.
 IGNORED := $(shell test ! -e $(VENV) || { test ! -e $(VENV)/.installing && $(BIN)/python -m pip --version; } >/dev/null 2>&1 || rm -rf $(VENV))
 
-.PHONY: search test test-slow lint screenshot clean
+.PHONY: search test test-slow lint screenshot wheel clean
 
 search: $(VENV)/.installed-dashboard
 	$(BIN)/nas search --space stacking $(ARGS)
@@ -30,6 +31,9 @@ lint: $(VENV)/.installed-dev
 screenshot: $(VENV)/.installed-dev
 	$(BIN)/python -m docs.screenshot
 
+wheel: $(VENV)/.installed-dev
+	$(BIN)/python -m dcnv3.wheel --out dist
+
 # A stamp is written last, so that an installation that broke off (no network, full disk) is begun anew by the next make.
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -43,4 +47,4 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -29,7 +29,6 @@ def backend(device: str = "cpu") -> Backend:
     return _backend(torch.device(device).type)
 
 
-@torch.compiler.assume_constant_result
 def has_kernel(kind: str) -> bool:
     """Whether a compiled kernel, or only its shape rule (meta), serves a type of device."""
     return kind == "meta" or _backend(kind).name != REFERENCE
@@ -76,7 +75,7 @@ def _activated(wanted: str | None) -> Backend:
     variant = wanted or choices[0]
     try:
         load_variant(variant).dcnv3_activate()
-    except build.BuildError as error:
+    except (build.BuildError, OSError) as error:  # a full disk, a file system without locks
         return _fallen_back("CPU", str(error))
     return Backend(variant, f"native kernel {build.library(variant)}")
 

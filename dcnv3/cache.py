@@ -18,9 +18,14 @@ FOLDER_VARIABLE = "DCNV3_CACHE"
 
 
 def cache_folder() -> Path:
-    """`$DCNV3_CACHE`, or `dcnv3` in the user's cache folder."""
+    """`$DCNV3_CACHE`, or `dcnv3` in the user's cache folder; a temporary one for a user without a home."""
     named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcnv3"
+    if named:
+        return Path(named)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcnv3"
+    except RuntimeError as error:
+        return _instead(error)
 
 
 def cached(name: str, make: Callable[[Path], None]) -> Path:
@@ -81,10 +86,12 @@ def _writable(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        log.warning(
-            "cannot write to %s (%s): compiled kernels last for this process only; $%s names another folder", folder, error, FOLDER_VARIABLE
-        )
-        return _temporary_folder()
+        return _instead(error)
+
+
+def _instead(error: Exception) -> Path:
+    log.warning("no folder to keep compiled kernels in (%s): they last for this process only; $%s names another", error, FOLDER_VARIABLE)
+    return _temporary_folder()
 
 
 @cache

@@ -1,5 +1,6 @@
 """What PyTorch expects of an operator: gradients, shape rules, compilation, export, transforms, checkpoints, autocast, FLOPs."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -62,7 +63,7 @@ def test_the_operators_pass_pytorchs_own_checks() -> None:
         assert set(found.values()) == {"SUCCESS"}
 
 
-@pytest.mark.usefixtures("_either_backend", "_quiet_compiler")
+@pytest.mark.usefixtures("_quiet_compiler")
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_compiled_whole_it_gives_the_same_output_and_gradients(dynamic: bool) -> None:
     def function(*each: Tensor) -> Tensor:
@@ -157,6 +158,32 @@ def test_a_copied_layer_and_a_shared_module_work_in_threads() -> None:
     with torch.no_grad(), ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda x: layer(x).detach(), inputs))
     assert all(torch.equal(mine, layer(x)) for mine, x in zip(found, inputs, strict=True))
+
+
+WITHOUT_KERNEL = """
+import torch
+from dcnv3 import backend, dcnv3
+
+assert backend().name == "reference"
+draw = torch.Generator().manual_seed(0)
+inputs = [torch.rand(2, 4, 4, last, generator=draw, dtype=torch.float64).requires_grad_() for last in (8, 36, 18)]
+
+def function(*each):
+    return dcnv3(*each, kernel_size=3, groups=2).sin()
+
+expected = function(*inputs)
+found = torch.compile(function, fullgraph=True, backend="aot_eager")(*inputs)
+bare = torch.ops.dcnv3.forward(*inputs, (3, 3), (1, 1), (1, 1), (1, 1), 2, 1.0, False, True)
+torch.testing.assert_close(found, expected)
+torch.testing.assert_close(bare.detach().sin(), expected.detach())
+for mine, theirs in zip(*(torch.autograd.grad(out.sum(), inputs) for out in (found, expected)), strict=True):
+    torch.testing.assert_close(mine, theirs)
+"""
+
+
+def test_compiled_and_bare_operators_work_without_a_kernel_too() -> None:
+    environment = {**os.environ, backends.CPU_VARIABLE: backends.REFERENCE}
+    subprocess.run([sys.executable, "-c", WITHOUT_KERNEL], check=True, env=environment, timeout=120)
 
 
 DISTRIBUTED = """
