@@ -65,7 +65,8 @@ def _sample(namespace: str, tensors: tuple[Tensor, Tensor, Tensor], geometry: Ge
     _check_tensors(*tensors)
     _check_shapes(*tensors, geometry)
     arguments = arguments_of(geometry, softmax)
-    if not has_kernel(tensors[0].device.type):
+    # A tracing compiler always sees the operator, which asks the same question when it runs.
+    if not torch.compiler.is_compiling() and not has_kernel(tensors[0].device.type):
         return reference(*tensors, arguments)
     return sample(*tensors, arguments, namespace)
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +22,8 @@ class Finding:
 
 def examine(store: str) -> list[Finding]:
     """Python, torch, device, operator, Ray, Optuna, store and dashboard, each with its state and the reason."""
-    checks: list[Callable[[], Finding]] = [_python, _torch, _device, _operator, _ray, _optuna, lambda: _store(store), _dashboard]
+    operators = [_operator, *_operator_on_cuda()]
+    checks: list[Callable[[], Finding]] = [_python, _torch, _device, *operators, _ray, _optuna, lambda: _store(store), _dashboard]
     return [check() for check in checks]
 
 
@@ -47,10 +49,22 @@ def _device() -> Finding:
 
 
 def _operator() -> Finding:
+    return _kernel("operator", "cpu")
+
+
+def _operator_on_cuda() -> list[Callable[[], Finding]]:
+    import torch
+
+    return [lambda: _kernel("operator on cuda", "cuda")] if torch.cuda.is_available() else []
+
+
+def _kernel(what: str, device: str) -> Finding:
     import dcnv3
 
-    active = dcnv3.backend()
-    return Finding("operator", active.name, active.reason)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a fallback is what this line shows
+        active = dcnv3.backend(device)
+    return Finding(what, active.name, active.reason)
 
 
 def _ray() -> Finding:

@@ -138,16 +138,22 @@ void softmax(Batch<S, P>& batch, int64_t points) {
   using V = Vector<S, L>;
   const int64_t count = batch.size * points;
   store(batch.mask + count, fill<S, L>(batch.mask[0]));
-  V low = load<S, L>(batch.mask), high = low;
+  V low = load<S, L>(batch.mask), high = low, zero = low * 0;
   for (int64_t f = L; f < count; f += L) {
     const V logits = load<S, L>(batch.mask + f);
     low = logits < low ? logits : low;
     high = logits > high ? logits : high;
+    zero += logits * 0;
   }
-  S least = low[0], most = high[0];
-  for (int i = 1; i < L; ++i) least = low[i] < least ? low[i] : least, most = high[i] > most ? high[i] : most;
-  // One shift for the whole batch, unless that would let a pixel-group underflow. NaN and infinity take the careful way too.
-  if (!(most - least < 40)) most = recentre(batch, points);
+  S least = low[0], most = high[0], nought = zero[0];
+  for (int i = 1; i < L; ++i) {
+    least = low[i] < least ? low[i] : least;
+    most = high[i] > most ? high[i] : most;
+    nought += zero[i];
+  }
+  // One shift for the whole batch, unless that would let a pixel-group underflow. NaN and infinity, of which nothing is not nothing, take
+  // the careful way too.
+  if (!(most - least + nought < 40)) most = recentre(batch, points);
   for (int64_t f = 0; f < count; f += L) store(batch.mask + f, exp_nonpositive<L>(V(load<S, L>(batch.mask + f) - most)));
   sum_groups<K>(batch.mask, batch.size, points, batch.scale, [](auto sums) { return 1 / sums; });
   for (int64_t f = 0; f < count; f += L) store(batch.mask + f, V(load<S, L>(batch.mask + f) * load<S, L>(batch.scale + f)));
