@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 SIDE = 3  # of the kernel; stride 1, same padding
 POINTS = SIDE**2
+RELEASED = "released"
 Spelling = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
@@ -45,7 +46,7 @@ def by_points(value: Tensor, offset: Tensor, logits: Tensor, groups: int, *, poi
 # Tried without gain: einsum or matmul over the points (slower but for 1x1 maps, where equal), one image at a time (equal at 56x56,
 # several times slower on small maps), softmax before the permutation (up to twice slower forward).
 SPELLINGS: dict[str, Spelling] = {
-    "released": released,
+    RELEASED: released,
     "planes": by_planes,
     "channels last": partial(by_planes, channels_last=True),
     "three points": partial(by_points, points=3),
