@@ -2,8 +2,11 @@
 
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -24,6 +27,19 @@ def test_the_readme_s_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert isinstance(study, nas.Study)
     assert len(study.trials()) == 4
     assert re.search(r"80,16,\d,\d|64,16,\d,\d+ ", capsys.readouterr().out)
+
+
+def test_the_operator_s_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, saved = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "operator.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(first, "operator.md", "exec"), names)
+    assert names["out"].shape == (2, 14, 14, 64)
+    assert "Backend(name=" in capsys.readouterr().out
+    exec(compile(saved, "operator.md", "exec"), names)
+    elsewhere = "import torch, dcnv3.ops; print(torch.export.load('layer.pt2').module()(torch.ones(2, 14, 14, 64)).shape)"
+    done = subprocess.run([sys.executable, "-c", elsewhere], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "torch.Size([2, 14, 14, 64])"
 
 
 def test_every_command_that_the_readme_shows_exists_with_its_flags() -> None:
