@@ -80,7 +80,7 @@ def _library(variant: str) -> ctypes.CDLL:
     """Compiled with the kernel's own flags; ctypes lets other threads run while it is in there."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "load_rate.so"
-        subprocess.run([build.compiler(), *build.COMMON, *build.VARIANTS[variant], str(SOURCE), "-o", str(target)], check=True)
+        subprocess.run([*build.compiler(), *build.COMMON, *build.VARIANTS[variant], str(SOURCE), "-o", str(target)], check=True)
         library = ctypes.CDLL(str(target))
     for kind in ("load", "modify"):
         for width in _widths(variant):

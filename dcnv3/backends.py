@@ -6,14 +6,17 @@ import threading
 import warnings
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 
 from dcnv3 import build
+from dcnv3.cache import discard
 
 CPU_VARIABLE = "DCNV3_CPU"
 REFERENCE = "reference"
-_building = threading.RLock()
+_settling = threading.RLock()
+_settled: dict[str, "Backend"] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +37,45 @@ def has_kernel(kind: str) -> bool:
     return kind == "meta" or _backend(kind).name != REFERENCE
 
 
-@cache
 def _backend(kind: str) -> Backend:
-    if kind == "cpu":
-        return _cpu_backend()
-    return _cuda_backend() if kind == "cuda" else Backend(REFERENCE, f"there is no kernel for {kind} devices")
+    if kind not in _settled:
+        with _settling:
+            if kind not in _settled:
+                _settle(kind)
+    return _settled[kind]
+
+
+def _settle(kind: str) -> None:
+    try:
+        _settled[kind] = _FINDERS[kind]() if kind in _FINDERS else Backend(REFERENCE, f"there is no kernel for {kind} devices")
+    except (build.BuildError, OSError, NotImplementedError) as error:  # a full disk, a file system without locks
+        _settled[kind] = Backend(REFERENCE, str(error))
+        # Last, for a warning may be an error: it is said once all the same.
+        warnings.warn(f"dcnv3 runs its slow PyTorch reference on {kind.upper()} tensors: {error}", RuntimeWarning, stacklevel=4)
 
 
 def _cpu_backend() -> Backend:
-    with _building:
-        return _activated(os.environ.get(CPU_VARIABLE))
+    choices, wanted = build.supported(), os.environ.get(CPU_VARIABLE)
+    if wanted == REFERENCE:
+        return Backend(REFERENCE, f"${CPU_VARIABLE}={REFERENCE}")
+    if wanted and wanted not in choices:
+        raise ValueError(f"${CPU_VARIABLE} must be one of {', '.join((*choices, REFERENCE))} on this processor, got {wanted}")
+    variant = wanted or choices[0]
+    library = load_variant(variant)
+    library.dcnv3_activate()
+    return Backend(variant, f"native kernel {library._name}")
 
 
 def _cuda_backend() -> Backend:
     from dcnv3 import cuda
 
     reason = cuda.unavailable()
-    return Backend("cuda", cuda.describe()) if reason is None else _fallen_back("cuda", reason)
+    if reason is not None:
+        raise build.BuildError(reason)
+    return Backend("cuda", cuda.describe())
+
+
+_FINDERS = {"cpu": _cpu_backend, "cuda": _cuda_backend}
 
 
 @cache
@@ -60,26 +85,18 @@ def load_variant(variant: str) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise build.BuildError(f"{path} does not load: {error}") from error
+        library = _loaded_anew(variant, path, error)
     library.dcnv3_activate.restype = None
     return library
 
 
-@cache
-def _activated(wanted: str | None) -> Backend:
-    choices = build.supported()
-    if wanted == REFERENCE:
-        return Backend(REFERENCE, f"${CPU_VARIABLE}={REFERENCE}")
-    if wanted and wanted not in choices:
-        raise ValueError(f"${CPU_VARIABLE} must be one of {', '.join((*choices, REFERENCE))} on this processor, got {wanted}")
-    variant = wanted or choices[0]
+def _loaded_anew(variant: str, path: Path, error: OSError) -> ctypes.CDLL:
+    """A cached library may come from another machine that shares the folder: it is compiled here, once."""
+    if path.parent == build.SHIPPED:
+        raise build.BuildError(f"{path} does not load: {error}") from error
+    discard(path)
+    path = build.library(variant)
     try:
-        load_variant(variant).dcnv3_activate()
-    except (build.BuildError, OSError) as error:  # a full disk, a file system without locks
-        return _fallen_back("CPU", str(error))
-    return Backend(variant, f"native kernel {build.library(variant)}")
-
-
-def _fallen_back(kind: str, reason: str) -> Backend:
-    warnings.warn(f"dcnv3 runs its slow PyTorch reference on {kind} tensors: {reason}", RuntimeWarning, stacklevel=2)
-    return Backend(REFERENCE, reason)
+        return ctypes.CDLL(str(path))
+    except OSError as again:
+        raise build.BuildError(f"{path} does not load: {again}") from again

@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sysconfig
@@ -43,7 +44,9 @@ def library(variant: str) -> Path:
     shipped = SHIPPED / library_name(variant)
     if shipped.exists():
         return shipped
-    key = fingerprint(*source_texts(), variant, *VARIANTS[variant], *COMMON, torch.__version__, platform.machine())
+    flags = (*COMMON, *VARIANTS[variant], *_definitions(variant))
+    # Homes are shared between machines: a library asks for a C library as new as the one it was built with.
+    key = fingerprint(*source_texts(), *flags, torch.__version__, platform.machine(), *platform.libc_ver())
     return cached(f"{variant}-{key}{_suffix()}", lambda target: compile_library(variant, target))
 
 
@@ -60,7 +63,7 @@ def source_texts() -> list[str]:
 def compile_library(variant: str, target: Path) -> None:
     """Write the library of `variant` to `target`; BuildError carries the compiler's words."""
     command = [
-        compiler(),
+        *compiler(),
         *COMMON,
         *VARIANTS[variant],
         *_definitions(variant),
@@ -81,12 +84,12 @@ def compile_library(variant: str, target: Path) -> None:
     log.info("compiled in %.1f s", time.perf_counter() - start)
 
 
-def compiler() -> str:
-    """The C++ compiler: `$CXX`, or the first of g++, c++ and clang++ on PATH; BuildError when there is none."""
-    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++", "clang++"]
-    found = next(filter(None, map(shutil.which, names)), None)
+def compiler() -> list[str]:
+    """The C++ compiler's command: `$CXX`, flags included, or the first of g++, c++ and clang++ on PATH; BuildError when there is none."""
+    commands = [shlex.split(os.environ["CXX"])] if os.environ.get("CXX") else [["g++"], ["c++"], ["clang++"]]
+    found = next(([path, *flags] for name, *flags in commands if (path := shutil.which(name))), None)
     if found is None:
-        raise BuildError(f"no C++ compiler on PATH (looked for {', '.join(names)})")
+        raise BuildError(f"no C++ compiler on PATH (looked for {', '.join(name for name, *_ in commands)})")
     return found
 
 

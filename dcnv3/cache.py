@@ -20,10 +20,9 @@ FOLDER_VARIABLE = "DCNV3_CACHE"
 def cache_folder() -> Path:
     """`$DCNV3_CACHE`, or `dcnv3` in the user's cache folder; a temporary one for a user without a home."""
     named = os.environ.get(FOLDER_VARIABLE)
-    if named:
-        return Path(named)
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcnv3"
+        folder = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcnv3"
+        return folder.expanduser().absolute()  # a name without a slash would be looked for among the system's libraries
     except RuntimeError as error:
         return _instead(error)
 
@@ -42,6 +41,11 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
         if not _is_intact(target):
             _make(target, make)
     return target
+
+
+def discard(path: Path) -> None:
+    """Have the next `cached` make this file anew."""
+    _digest_file(path).unlink(missing_ok=True)
 
 
 def fingerprint(*parts: str | bytes) -> str:
@@ -97,5 +101,11 @@ def _instead(error: Exception) -> Path:
 @cache
 def _temporary_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="dcnv3-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(_remove_own, folder, os.getpid())
     return folder
+
+
+def _remove_own(folder: Path, owner: int) -> None:
+    """A forked child leaves its parent's folder alone."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -30,6 +30,8 @@ class Geometry:
         number = isinstance(self.offset_scale, int | float) and not isinstance(self.offset_scale, bool)
         if not (number and -sys.float_info.max <= self.offset_scale <= sys.float_info.max):
             raise ValueError(f"offset_scale must be a finite number, got offset_scale={self.offset_scale!r}")
+        if type(self.remove_center) is not bool:
+            raise ValueError(f"remove_center must be True or False, got remove_center={self.remove_center!r}")
         self._check_center()
 
     @property

@@ -39,6 +39,8 @@ def dcnv3(
     )
 
 
+TYPES = frozenset((torch.float32, torch.float64, torch.bfloat16, torch.float16))
+
 # In the order of `dcnv3`'s own arguments.
 DEFAULTS = {
     "kernel_size": None,
@@ -73,7 +75,12 @@ def _sample(namespace: str, tensors: tuple[Tensor, Tensor, Tensor], geometry: Ge
 
 def _geometry(*arguments: Any) -> Geometry:
     """One record for every set of arguments; a tracing compiler, which would warn of the cache, makes its own."""
-    return _new_geometry(*arguments) if torch.compiler.is_compiling() else _known_geometry(*arguments)
+    if torch.compiler.is_compiling():
+        return _new_geometry(*arguments)
+    try:
+        return _known_geometry(*arguments)
+    except TypeError:  # lists are welcome, but not known again
+        return _new_geometry(*arguments)
 
 
 def _new_geometry(
@@ -109,8 +116,12 @@ def _check_tensors(value: Tensor, offset: Tensor, mask: Tensor) -> None:
     for name, tensor in (("value", value), ("offset", offset), ("mask", mask)):
         if tensor.dim() != 4:
             raise ValueError(f"{name} must have 4 dimensions (N, H, W, channels), got {name}.shape={tuple(tensor.shape)}")
-        if not tensor.is_floating_point():
-            raise ValueError(f"{name} must be floating-point, got {name}.dtype={tensor.dtype}")
+        if tensor.dtype not in TYPES:
+            raise ValueError(
+                f"{name} must be floating-point, got {name}.dtype={tensor.dtype}; float32, float64, bfloat16 and float16 are supported"
+            )
+        if tensor.layout is not torch.strided:
+            raise ValueError(f"{name} must be dense, got {name}.layout={tensor.layout}")
         if tensor.device != value.device:
             raise ValueError(f"{name} must lie on value's device, got {name}.device={tensor.device}, value.device={value.device}")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
 from dcnv3.backends import has_kernel
@@ -49,7 +50,7 @@ class Sample(torch.autograd.Function):
         """`namespace` is "dcnv3", or a variant's own; nothing but the inputs is needed to go back."""
         ctx.save_for_backward(value, offset, mask)
         ctx.arguments, ctx.namespace = arguments, namespace
-        return getattr(torch.ops, namespace).forward(value, offset, mask, *arguments)
+        return _forward(value, offset, mask, arguments, namespace)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -64,7 +65,7 @@ class TransformedSample(torch.autograd.Function):
     @staticmethod
     def forward(value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, namespace: str) -> Tensor:
         """As `Sample`."""
-        return getattr(torch.ops, namespace).forward(value, offset, mask, *arguments)
+        return _forward(value, offset, mask, arguments, namespace)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -81,11 +82,22 @@ class TransformedSample(torch.autograd.Function):
 
 
 def sample(value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, namespace: str = "dcnv3") -> Tensor:
-    """The operator of `namespace`, differentiable once."""
-    if not (torch.is_grad_enabled() and (value.requires_grad or offset.requires_grad or mask.requires_grad)):
-        return getattr(torch.ops, namespace).forward(value, offset, mask, *arguments)
-    function = TransformedSample if torch._C._are_functorch_transforms_active() else Sample
-    return function.apply(value, offset, mask, arguments, namespace)
+    """The operator of `namespace`, differentiable once, backward."""
+    if forward_ad._current_level >= 0:
+        _refuse_tangents(value, offset, mask)
+    if torch._C._are_functorch_transforms_active():
+        return TransformedSample.apply(value, offset, mask, arguments, namespace)
+    if torch.is_grad_enabled() and (value.requires_grad or offset.requires_grad or mask.requires_grad):
+        return Sample.apply(value, offset, mask, arguments, namespace)
+    return _forward(value, offset, mask, arguments, namespace)
+
+
+def _forward(value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, namespace: str) -> Tensor:
+    operator = getattr(torch.ops, namespace).forward
+    if torch.compiler.is_compiling():
+        return operator(value, offset, mask, *arguments)
+    with torch._C._AutoDispatchBelowAutograd():  # past the gradient that is registered for callers of the bare operator
+        return operator(value, offset, mask, *arguments)
 
 
 def _gradients(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, namespace: str) -> tuple[Tensor, ...]:
@@ -113,6 +125,11 @@ class Gradients(torch.autograd.Function):
     def vmap(*_: Any) -> None:
         """Refused, as the forward pass is."""
         _refuse_vmap()
+
+
+def _refuse_tangents(*tensors: Tensor) -> None:
+    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
+        raise NotImplementedError("dcnv3 has no forward-mode derivative: use backward, torch.func.grad or torch.func.vjp")
 
 
 def _refuse_vmap(*_: Any) -> None:
@@ -145,17 +162,22 @@ def _normalised(logits: Tensor, groups: int) -> Tensor:
 
 
 def _forward_anywhere(value: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
-    if value.device.type == "cpu" and has_kernel("cpu"):
+    if _is_for_cpu_kernel(value):
         return torch.ops.dcnv3.forward(value, offset, mask, *arguments)
     return reference(value, offset, mask, arguments)
 
 
 def _backward_anywhere(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    if value.device.type == "cpu" and has_kernel("cpu"):
+    if _is_for_cpu_kernel(value):
         return torch.ops.dcnv3.backward(grad, value, offset, mask, *arguments)
     with torch.enable_grad():
         inputs = [tensor.detach().requires_grad_() for tensor in (value, offset, mask)]
         return torch.autograd.grad(reference(*inputs, arguments), inputs, grad)
+
+
+def _is_for_cpu_kernel(value: Tensor) -> bool:
+    """Sparse tensors come here too, and would for ever."""
+    return value.device.type == "cpu" and value.layout is torch.strided and has_kernel("cpu")
 
 
 def _forward_cuda(value: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
@@ -174,6 +196,16 @@ def _backward_cuda(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor, *a
     return cuda.backward(grad, value, offset, mask, geometry_of(arguments), arguments[-1])
 
 
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.arguments = inputs[3:]
+
+
+def _bare_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    run = Gradients.apply if torch.is_grad_enabled() else _gradients
+    return *run(grad, *ctx.saved_tensors, ctx.arguments, "dcnv3"), *(None for _ in ctx.arguments)
+
+
 # Whoever calls the operator itself, an exported program for one, loads the CPU library by its first call: from then on the library's own
 # registration goes before these. Devices without a kernel stay with the reference.
 torch.library.impl("dcnv3::forward", "CompositeExplicitAutograd", _forward_anywhere)
@@ -181,6 +213,7 @@ torch.library.impl("dcnv3::backward", "CompositeExplicitAutograd", _backward_any
 torch.library.impl("dcnv3::forward", "CUDA", _forward_cuda)
 torch.library.impl("dcnv3::backward", "CUDA", _backward_cuda)
 torch.library.register_vmap("dcnv3::forward", _refuse_vmap)
+torch.library.register_autograd("dcnv3::forward", _bare_backward, setup_context=_keep_inputs)
 torch.library.register_vmap("dcnv3::backward", _refuse_vmap)
 
 

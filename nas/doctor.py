@@ -63,7 +63,10 @@ def _kernel(what: str, device: str) -> Finding:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a fallback is what this line shows
-        active = dcnv3.backend(device)
+        try:
+            active = dcnv3.backend(device)
+        except ValueError as error:
+            return Finding(what, "not usable", str(error))
     return Finding(what, active.name, active.reason)
 
 

@@ -1,7 +1,10 @@
 """How the CPU kernel comes to be on a machine: compiled once, kept, chosen, and done without where it cannot be had."""
 
+import hashlib
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from dcnv3 import backends, build
+from dcnv3 import backends, build, cache
 
 pytestmark = pytest.mark.xdist_group("dcnv3_build")
 ROOT = Path(__file__).parents[1]
@@ -106,9 +109,12 @@ def test_what_keeps_the_kernel_away_is_the_reason_for_the_reference(
     variables, reason = spoil(tmp_path, cached_name(monkeypatch))
     for name, text in {"DCNV3_CACHE": str(tmp_path), "CXX": "", **variables}.items():
         monkeypatch.setenv(name, text)
+    monkeypatch.setenv("DCNV3_CPU", "portable")
     monkeypatch.setattr(backends, "load_variant", backends.load_variant.__wrapped__)
+    monkeypatch.setattr(backends, "_settled", {})
     with pytest.warns(RuntimeWarning, match="dcnv3 runs its slow PyTorch reference on CPU tensors: ") as caught:
-        found = backends._activated.__wrapped__("portable")
+        found = backends.backend()
+    assert backends.backend() == found  # and no second warning, which would be an error
     assert found.name == "reference"
     assert reason in found.reason
     assert str(caught[0].message).endswith(found.reason)
@@ -143,6 +149,38 @@ def test_a_damaged_library_is_made_again_before_anyone_loads_it(
     assert runs(compiler) == 2
 
 
+def test_a_library_from_a_machine_that_is_no_match_is_compiled_here(compiler: Path, tmp_path: Path) -> None:
+    first = outcome(started(tmp_path / "cache", CXX=str(compiler)))
+    (path,) = (tmp_path / "cache").glob("*.so")
+    path.write_text("made elsewhere")
+    path.with_name(f"{path.name}.sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert outcome(started(tmp_path / "cache", CXX=str(compiler))) == first
+    assert runs(compiler) == 2
+
+
+def test_a_relative_cache_folder_counts_from_where_the_process_stands(
+    compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CXX", str(compiler))
+    for named, folder in ((".", tmp_path), ("~/kernels", tmp_path / "kernels")):
+        monkeypatch.setenv("DCNV3_CACHE", named)
+        assert build.library("portable").parent == folder
+
+
+def test_the_compiler_may_come_with_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "env LANG=C g++ -pipe")
+    assert build.compiler() == [shutil.which("env"), "LANG=C", "g++", "-pipe"]
+
+
+def test_a_forked_child_leaves_its_parent_s_temporary_folder_alone(tmp_path: Path) -> None:
+    cache._remove_own(tmp_path, os.getpid() + 1)
+    assert tmp_path.exists()
+    cache._remove_own(tmp_path, os.getpid())
+    assert not tmp_path.exists()
+
+
 def test_where_the_cache_cannot_be_written_the_kernel_lasts_for_one_process(compiler: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "temporary").mkdir()
@@ -166,7 +204,7 @@ def homeless() -> Path:
 
 @pytest.mark.skipif("avx2" not in build.supported(), reason="this processor does not run avx2")
 def test_a_variant_that_is_asked_for_serves(tmp_path: Path) -> None:
-    quick = script(tmp_path / "quick", f'exec {build.compiler()} "$@" -O0')
+    quick = script(tmp_path / "quick", f'exec {shlex.join(build.compiler())} "$@" -O0')
     found = outcome(started(tmp_path / "cache", DCNV3_CPU="avx2", CXX=str(quick)))
     assert found.items() >= {**WORKS, "name": "avx2"}.items()
 

@@ -27,7 +27,7 @@ def test_drawn_geometries_stay_inside_their_tensors_and_agree_with_plain_loops(v
 
 def compile_driver(variant: str, target: Path) -> Path:
     includes = (f"-I{build.SOURCE}", f"-I{Path(torch.__file__).parent / 'include'}")
-    command = [build.compiler(), *FLAGS, *build.VARIANTS[variant], *SANITIZERS, *includes, str(HERE / "operator_driver.cpp"), "-pthread"]
+    command = [*build.compiler(), *FLAGS, *build.VARIANTS[variant], *SANITIZERS, *includes, str(HERE / "operator_driver.cpp"), "-pthread"]
     done = subprocess.run([*command, "-o", str(target)], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return target

@@ -204,6 +204,22 @@ def test_an_empty_batch_stays_empty(variant: str) -> None:
 
 
 @EACH
+def test_a_plane_without_rows_gives_zeros_and_zero_gradients(variant: str) -> None:
+    geometry = {**PLAIN, "padding": (3, 3)}
+    offset, mask = torch.randn(1, 4, 9, 36), torch.randn(1, 4, 9, 18)
+    run = variant_operator(variant)
+    found = with_gradients(lambda *each: run(*each, **geometry), [torch.empty(1, 0, 5, 8), offset, mask], torch.ones(1, 4, 9, 8))
+    assert found[1].shape == (1, 0, 5, 8)
+    assert not any(found[index].any() for index in (0, 2, 3))
+
+
+@EACH
+def test_many_groups_on_large_planes_with_one_output_pixel_agree(variant: str) -> None:
+    geometry = {**PLAIN, "groups": 16, "stride": (300, 300), "padding": (0, 0)}
+    compared(variant, geometry, drawn(geometry, (1, 300, 300, 16)), [torch.float32] * 3)
+
+
+@EACH
 def test_results_do_not_depend_on_the_number_of_threads(variant: str) -> None:
     tensors = [tensor.float() for tensor in drawn({**PLAIN, "groups": 4}, (6, 14, 14, 64), spread=2.0)]
     grad = torch.randn(6, 14, 14, 64)
@@ -233,6 +249,18 @@ def test_the_bare_operator_refuses_what_would_read_beyond_its_inputs(changes: di
     dcnv3(*tensors.values(), **PLAIN)
     with pytest.raises(RuntimeError, match=message):
         torch.ops.dcnv3.forward(**arguments)
+
+
+def test_the_bare_backward_operator_refuses_them_too_and_survives_empty_outputs() -> None:
+    tensors = [torch.zeros(1, 4, 4, 8), torch.zeros(1, 4, 4, 36), torch.zeros(1, 4, 4, 18)]
+    arguments = arguments_of(Geometry(**PLAIN), True)
+    for wrong, message in ((torch.zeros(1, 4, 3, 8), "grad must be"), (torch.zeros(1, 4, 4, 7), "grad must be")):
+        with pytest.raises(RuntimeError, match=message):
+            torch.ops.dcnv3.backward(wrong, *tensors, *arguments)
+    found = torch.ops.dcnv3.backward(
+        torch.zeros(1, 0, 4, 8), torch.ones(1, 4, 4, 8), *(tensor[:, :0] for tensor in tensors[1:]), *arguments
+    )
+    assert torch.equal(found[0], torch.zeros(1, 4, 4, 8))
 
 
 def test_the_fastest_variant_is_active_and_says_where_it_lies() -> None:

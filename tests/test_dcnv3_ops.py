@@ -45,6 +45,8 @@ def test_one_number_means_both_directions() -> None:
     single = dcnv3(value, offset, logits, kernel_size=3, stride=2, padding=1, dilation=2, **options)
     double = dcnv3(value, offset, logits, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), dilation=(2, 2), **options)
     assert torch.equal(single, double)
+    listed: dict[str, Any] = {"kernel_size": [3, 3], "stride": [2, 2], "padding": [1, 1], "dilation": [2, 2]}
+    assert torch.equal(single, dcnv3(value, offset, logits, **listed, **options))
 
 
 @pytest.mark.parametrize(("kernel", "dilation"), [(1, 1), (3, 1), (5, 1), (3, 2), ((3, 5), (2, 1))])
@@ -80,6 +82,7 @@ def test_float_types_may_differ_and_the_result_has_the_values() -> None:
         ({"kernel_size": 0}, r"kernel_size must be whole and at least 1 .* got kernel_size=\(0, 0\)"),
         ({"kernel_size": (3, 8)}, r"kernel_size must be at most 7 in both directions, got kernel_size=\(3, 8\)"),
         ({"kernel_size": (3, 3.0)}, r"kernel_size must be a whole number or a \(height, width\) pair, got kernel_size=\(3, 3.0\)"),
+        ({"remove_center": 1}, r"remove_center must be True or False, got remove_center=1"),
         ({"kernel_size": 3.0}, r"kernel_size must be a whole number or a \(height, width\) pair, got kernel_size=3.0"),
         ({"kernel_size": (3, 3, 3)}, r"kernel_size must be a whole number or"),
         ({"stride": 0}, r"stride must be whole and at least 1 .* got stride=\(0, 0\)"),
@@ -107,6 +110,8 @@ def test_a_tensor_that_does_not_fit_is_refused_by_name() -> None:
         ((value, offset.long(), mask), r"offset must be floating-point, got offset.dtype=torch.int64"),
         ((value, offset, mask.to("meta")), r"mask must lie on value's device, got mask.device=meta, value.device=cpu"),
         ((value, offset, mask[..., :-1]), r"mask must be \(N, Ho, Wo, G·K\) = \(2, 5, 4, 27\) .* got mask.shape=\(2, 5, 4, 26\)"),
+        ((value.to(torch.float8_e5m2), offset, mask), r"value must be floating-point, got value.dtype=torch.float8_e5m2; float32, float64"),
+        ((value.to_sparse(), offset, mask), r"value must be dense, got value.layout=torch.sparse_coo"),
         ((value[:1], offset, mask), r"offset must be .* got offset.shape=\(2, 5, 4, 54\)"),
         ((value[..., :0], offset, mask), r"groups must divide value's channels, got groups=3, channels=0"),
     ):

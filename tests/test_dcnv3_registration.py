@@ -1,15 +1,19 @@
 """What PyTorch expects of an operator: gradients, shape rules, compilation, export, transforms, checkpoints, autocast, FLOPs."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -111,6 +115,42 @@ def test_a_second_derivative_is_refused_and_not_wrong() -> None:
         first[0].sum().backward()
 
 
+def _by_transform(function: Any, value: Tensor) -> None:
+    torch.func.jvp(function, (value,), (torch.ones_like(value),))
+
+
+def _by_dual_number(function: Any, value: Tensor) -> None:
+    with forward_ad.dual_level():
+        function(forward_ad.make_dual(value, torch.ones_like(value)))
+
+
+# PyTorch's own forward mode is written with what it has deprecated.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("derive", [_by_transform, _by_dual_number])
+def test_a_forward_mode_derivative_is_refused_and_not_zero(derive: Any) -> None:
+    value, offset, mask = (tensor.detach() for tensor in tensors())
+    with pytest.raises(NotImplementedError, match="no forward-mode derivative"):
+        derive(lambda each: dcnv3(each, offset, mask, **CALL), value)
+
+
+def test_the_bare_operator_has_the_same_gradients() -> None:
+    inputs = tensors()
+    bare = torch.ops.dcnv3.forward(*inputs, *arguments_of(GEOMETRY, True))
+    assert all(map(torch.equal, gradients(bare, inputs), gradients(dcnv3(*inputs, **CALL), inputs)))
+
+
+def test_a_loaded_program_learns_as_the_layer_does(tmp_path: Any) -> None:
+    torch.manual_seed(0)
+    layer, x = DCNv3(16, 4), torch.randn(2, 5, 5, 16)
+    torch.export.save(torch.export.export(layer, (x,)), tmp_path / "layer.pt2")
+    layer(x).square().sum().backward()
+    loaded = torch.export.load(tmp_path / "layer.pt2").module()
+    loaded(x).square().sum().backward()
+    expected = {name: parameter.grad for name, parameter in layer.named_parameters()}
+    for name, parameter in loaded.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name])
+
+
 def test_checkpoints_recompute_the_same_gradients() -> None:
     inputs = tensors()
     plain = gradients(dcnv3(*inputs, **CALL), inputs)
@@ -118,7 +158,7 @@ def test_checkpoints_recompute_the_same_gradients() -> None:
     assert all(map(torch.equal, plain, again))
 
 
-def test_only_the_gradients_that_are_asked_for_come_back() -> None:
+def test_one_gradient_alone_is_the_same_as_among_three() -> None:
     value, offset, mask = tensors()
     out = dcnv3(value.detach(), offset, mask.detach(), **CALL)
     expected = torch.autograd.grad(dcnv3(value, offset, mask, **CALL).sum(), offset)[0]
@@ -150,10 +190,8 @@ def test_flops_follow_pytorchs_convention() -> None:
     assert (forward.get_total_flops(), both.get_total_flops()) == (core, 3 * core)
 
 
-def test_a_copied_layer_and_a_shared_module_work_in_threads() -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    layer = DCNv3(16, 4).eval()
+def test_a_copied_layer_works_in_many_threads() -> None:
+    layer = pickle.loads(pickle.dumps(copy.deepcopy(DCNv3(16, 4).eval())))
     inputs = [torch.randn(2, 5, 5, 16) for _ in range(8)]
     with torch.no_grad(), ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda x: layer(x).detach(), inputs))

@@ -44,6 +44,14 @@ struct Batch {
   alignas(64) S grad_pairs[2 * kRow];
 };
 
+struct Bordered {
+  int64_t row, cells;  // of a plane with a border of one zero pixel
+  explicit Bordered(const Problem& problem) : row(problem.width + 2), cells((problem.height + 2) * row) {}
+};
+
+// Of all planes of a job of several groups: beyond this they gain nothing from being worked on together, and leave the cache.
+constexpr int64_t kMostCells = 1 << 16;
+
 // How the pixels of one image and some of its groups are cut into batches.
 struct Tiling {
   int64_t groups;  // planes that a job holds: more than one where a plane has few pixels
@@ -52,16 +60,12 @@ struct Tiling {
   Tiling(const Problem& problem, int points) {
     const int64_t most = std::max<int64_t>(1, points / problem.points());
     groups = std::clamp<int64_t>(most / problem.pixels(), 1, problem.groups);
+    groups = std::clamp<int64_t>(kMostCells / Bordered(problem).cells, 1, groups);
     while (problem.groups % groups) --groups;  // every job alike
     rows = groups > 1 ? problem.out_height : std::clamp<int64_t>(most / problem.out_width, 1, problem.out_height);
     const int64_t segments = (problem.out_width + most - 1) / most;
     columns = (problem.out_width + segments - 1) / segments;
   }
-};
-
-struct Bordered {
-  int64_t row, cells;  // of a plane with a border of one zero pixel
-  explicit Bordered(const Problem& problem) : row(problem.width + 2), cells((problem.height + 2) * row) {}
 };
 
 template <class S, int P>

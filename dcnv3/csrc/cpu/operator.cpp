@@ -7,7 +7,9 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <atomic>
 #include <cstdint>
+#include <new>
 #include <tuple>
 #include <vector>
 
@@ -65,8 +67,16 @@ constexpr int64_t kGrain = 256;
 template <class Tensors, class Kernel>
 void over_jobs(const Problem& p, int points, const Tensors& tensors, Kernel kernel) {
   const int64_t groups = dcnv3::Tiling(p, points).groups;
+  std::atomic<bool> exhausted = false;
   torch::stable::parallel_for(0, p.images * p.groups / groups, std::max<int64_t>(1, kGrain / (p.pixels() * groups)),
-                              [&](int64_t first, int64_t last) { kernel(p, tensors, first, last); });
+                              [&](int64_t first, int64_t last) {
+                                try {
+                                  kernel(p, tensors, first, last);
+                                } catch (const std::bad_alloc&) {  // no exception may leave a thread of the pool
+                                  exhausted = true;
+                                }
+                              });
+  STD_TORCH_CHECK(!exhausted, "dcnv3: not enough memory for a bordered copy of one plane of value");
 }
 
 template <class S>
@@ -103,7 +113,7 @@ std::tuple<Tensor, Tensor, Tensor> backward(const Tensor& grad_, const Tensor& v
   const Problem p = problem_of(value, offset, mask, kernel_size, stride, padding, dilation, groups, offset_scale, remove_center, softmax);
   STD_TORCH_CHECK(grad.numel() == p.images * p.pixels() * p.channels, "dcnv3: grad must be (N, Ho, Wo, C)");
   Tensor grad_value = torch::stable::empty_like(value), grad_offset = torch::stable::empty_like(offset), grad_mask = torch::stable::empty_like(mask);
-  if (value.numel() == 0) return {grad_value, grad_offset, grad_mask};
+  if (p.images * p.pixels() == 0) return {torch::stable::zero_(grad_value), grad_offset, grad_mask};
   const auto run = type_of(value) == Type::float64 ? run_backward<double> : run_backward<float>;
   run(p, grad, value, offset, mask, grad_value, grad_offset, grad_mask);
   return {grad_value, grad_offset, grad_mask};
