@@ -206,8 +206,6 @@ def _scratch(problem: Problem, lanes: Lanes, threads: int) -> int:
 
 
 def _with_scratch(problem: Problem, lanes: Lanes) -> tuple[int, int]:
-    """The most threads a block whose scratch is small enough, and its bytes."""
-    for threads in (THREADS, THREADS // 2, 32):
-        if _scratch(problem, lanes, threads) <= SCRATCH_BYTES:
-            return threads, _scratch(problem, lanes, threads)
-    raise ValueError(f"the kernel has too many points for the CUDA operator, got kernel_size={problem.geometry.kernel_size}")
+    """The most threads a block whose scratch is small enough, and its bytes; the largest kernel in float64 leaves 64."""
+    threads = next(threads for threads in (THREADS, THREADS // 2, 32) if _scratch(problem, lanes, threads) <= SCRATCH_BYTES)
+    return threads, _scratch(problem, lanes, threads)

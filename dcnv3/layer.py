@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dcnv3.geometry import LARGEST_KERNEL
 from dcnv3.ops import dcnv3
 
 NORM_EPS = 1e-6
@@ -94,3 +95,5 @@ def _check_sizes(channels: int, groups: int, kernel_size: int, dw_kernel_size: i
     for name, size in (("kernel_size", kernel_size), ("dw_kernel_size", dw_kernel_size)):
         if size < 1 or size % 2 == 0:
             raise ValueError(f"{name} must be odd, got {name}={size}")
+    if kernel_size > LARGEST_KERNEL:
+        raise ValueError(f"kernel_size must be at most {LARGEST_KERNEL}, got kernel_size={kernel_size}")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 STAGES = 4
+LARGEST_KERNEL = 7  # points a side of the DCNv3 operator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,8 @@ class ModelConfig:
             raise ValueError(f"dw_kernel_size must be odd, got dw_kernel_size={self.dw_kernel_size}")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got kernel_size={self.kernel_size}")
+        if self.kernel_size > LARGEST_KERNEL:
+            raise ValueError(f"kernel_size must be at most {LARGEST_KERNEL}, the operator's largest, got kernel_size={self.kernel_size}")
 
     def _check_switches(self) -> None:
         if self.res_post_norm and (self.post_norm or self.layer_scale is not None):

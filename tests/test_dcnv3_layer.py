@@ -118,6 +118,7 @@ def test_bfloat16_autocast_stays_near_float32() -> None:
     [
         ({"channels": 12, "groups": 5}, "groups must divide channels, got channels=12, groups=5"),
         ({"channels": 12, "groups": 3, "kernel_size": 4}, "kernel_size must be odd, got kernel_size=4"),
+        ({"channels": 12, "groups": 3, "kernel_size": 9}, "kernel_size must be at most 7, got kernel_size=9"),
         ({"channels": 12, "groups": 3, "dw_kernel_size": 2}, "dw_kernel_size must be odd, got dw_kernel_size=2"),
     ],
 )
