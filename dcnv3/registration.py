@@ -1,6 +1,7 @@
 """The operator as PyTorch knows it: `dcnv3::forward` and `dcnv3::backward`, their shapes, gradients, FLOPs and fallback."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from dcnv3.reference import dcnv3_reference
 GEOMETRY = (
     "int[2] kernel_size, int[2] stride, int[2] padding, int[2] dilation, int groups, float offset_scale, bool remove_center, bool softmax"
 )
+NAMES = tuple(field.name for field in fields(Geometry))
 Arguments = tuple[Pair, Pair, Pair, Pair, int, float, bool, bool]  # as in GEOMETRY
 
 torch.library.define("dcnv3::forward", f"(Tensor value, Tensor offset, Tensor mask, {GEOMETRY}) -> Tensor")
@@ -29,17 +31,12 @@ def arguments_of(geometry: Geometry, softmax: bool) -> Arguments:
 
 def geometry_of(arguments: Sequence[Any]) -> Geometry:
     """The record from what follows the tensors."""
-    kernel_size, stride, padding, dilation = (tuple(pair) for pair in arguments[:4])
-    groups, offset_scale, remove_center = arguments[4:7]
-    return Geometry(
-        kernel_size=kernel_size,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=groups,
-        offset_scale=offset_scale,
-        remove_center=remove_center,
-    )
+    return Geometry(**_named(arguments))
+
+
+def _named(arguments: Sequence[Any]) -> dict[str, Any]:
+    """What follows the tensors, but for softmax, by name; pairs come from the dispatcher as lists."""
+    return {name: tuple(each) if isinstance(each, list) else each for name, each in zip(NAMES, arguments, strict=False)}
 
 
 class Sample(torch.autograd.Function):
@@ -140,19 +137,8 @@ def _refuse_vmap(*_: Any) -> None:
 
 def reference(value: Tensor, offset: Tensor, mask: Tensor, arguments: Sequence[Any]) -> Tensor:
     """The operator in plain PyTorch, differentiable as such; `arguments` as in GEOMETRY."""
-    g = geometry_of(arguments)
-    return dcnv3_reference(
-        value,
-        offset,
-        _normalised(mask, g.groups) if arguments[-1] else mask,
-        kernel_size=g.kernel_size,
-        stride=g.stride,
-        padding=g.padding,
-        dilation=g.dilation,
-        groups=g.groups,
-        offset_scale=g.offset_scale,
-        remove_center=g.remove_center,
-    )
+    named = _named(arguments)
+    return dcnv3_reference(value, offset, _normalised(mask, named["groups"]) if arguments[-1] else mask, **named)
 
 
 def _normalised(logits: Tensor, groups: int) -> Tensor:

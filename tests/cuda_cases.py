@@ -11,6 +11,7 @@ from torch import Tensor
 from dcnv3 import dcnv3_reference
 from dcnv3.geometry import Geometry
 from dcnv3.reference import sampling_locations
+from tests.geometries import geometries, pairs
 
 SINGLE, DOUBLE, BRAIN, HALF = torch.float32, torch.float64, torch.bfloat16, torch.float16
 ODD_NUMBERS = [math.nan, math.inf, -math.inf, 1e30, -1e30, 2.0**31, -(2.0**40), 0.0, 1.0, -1.0, 5.0]
@@ -27,25 +28,11 @@ def square(kernel: int, groups: int = 1) -> Geometry:
 
 
 @st.composite
-def geometries(draw: st.DrawFn) -> tuple[Geometry, tuple[int, int]]:
-    """A lattice and an input size that it fits."""
-
-    def pairs(low: int, high: int) -> tuple[int, int]:
-        return draw(st.tuples(st.integers(low, high), st.integers(low, high)))
-
-    kernel, dilation, padding = draw(st.sampled_from([(3, 3), None])) or pairs(1, 5), pairs(1, 2), pairs(0, 2)
-    needed = [max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in zip(kernel, dilation, padding, strict=True)]
-    height, width = (least + draw(st.integers(0, 4)) for least in needed)
-    geometry = Geometry(
-        kernel_size=kernel,
-        stride=pairs(1, 3),
-        padding=padding,
-        dilation=dilation,
-        groups=draw(st.integers(1, 3)),
-        offset_scale=draw(st.sampled_from([1.0, 1.3, 2.0])),
-        remove_center=kernel[0] % 2 == 1 and kernel[1] % 2 == 1 and kernel != (1, 1) and draw(st.booleans()),
-    )
-    return geometry, (height, width)
+def lattices(draw: st.DrawFn) -> tuple[Geometry, tuple[int, int]]:
+    """A lattice, every second time of the unrolled kernel, and an input size that it fits."""
+    kernels = st.just((3, 3)) | pairs(1, 5)
+    fields, size = draw(geometries(kernels=kernels, padding=2, groups=3, room=4, scales=[1.0, 1.3, 2.0]))
+    return Geometry(**fields), size
 
 
 @dataclass(frozen=True)

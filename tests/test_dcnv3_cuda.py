@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dcnv3 import cuda
 from dcnv3.cuda_plan import Device, Problem, choose_strategy, plan_backward, plan_forward
-from tests.cuda_cases import BRAIN, DOUBLE, HALF, SINGLE, Call, drawn, error, geometries, square
+from tests.cuda_cases import BRAIN, DOUBLE, HALF, SINGLE, Call, drawn, error, lattices, square
 from tests.cuda_emulation import COMPILED, WIDE, Emulator, build, counting_in_64_bits, device_for, elements, tiles
 
 A100, RTX_4090, H200 = Device((8, 0), 166912, 108), Device((8, 9), 101376, 128), Device((9, 0), 232448, 132)
@@ -36,7 +36,7 @@ def compare(emulator: Emulator, call: Call, *, strategy: str | None, device: Dev
 
 @settings(max_examples=150)
 @given(
-    case=geometries(),
+    case=lattices(),
     channels=st.sampled_from([1, 3, 4, 8, 16, 32]),
     images=st.integers(0, 2),
     seed=st.integers(0, 2**16),

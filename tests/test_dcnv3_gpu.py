@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks import operator_cuda
 from dcnv3 import cuda
 from dcnv3.geometry import Geometry
-from tests.cuda_cases import BRAIN, DOUBLE, HALF, SINGLE, Call, drawn, error, geometries, square
+from tests.cuda_cases import BRAIN, DOUBLE, HALF, SINGLE, Call, drawn, error, lattices, square
 from tests.cuda_emulation import COMPILED
 
 pytestmark = pytest.mark.gpu
@@ -57,7 +57,7 @@ def run(call: Call, strategy: str | None = None) -> tuple[Tensor, tuple[Tensor, 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    case=geometries(),
+    case=lattices(),
     channels=st.sampled_from([1, 3, 4, 8, 16, 32]),
     images=st.integers(0, 3),
     seed=st.integers(0, 2**16),

@@ -17,6 +17,7 @@ from dcnv3.build import supported
 from dcnv3.geometry import Geometry
 from dcnv3.ops import variant_operator
 from dcnv3.registration import arguments_of, reference
+from tests.geometries import geometries, pairs
 
 VARIANTS = supported()
 EACH = pytest.mark.parametrize("variant", VARIANTS)
@@ -68,23 +69,9 @@ def compared(variant: str, geometry: dict[str, Any], tensors: list[Tensor], dtyp
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[int, ...]]:
-    def pairs(low: int, high: int) -> tuple[int, int]:
-        return draw(st.tuples(st.integers(low, high), st.integers(low, high)))
-
-    kernel, dilation, padding = pairs(1, 7), pairs(1, 2), pairs(0, 3)
-    groups = draw(st.integers(1, 5))
-    needed = [max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in zip(kernel, dilation, padding, strict=True)]
-    height, width = (least + draw(st.integers(0, 6)) for least in needed)
-    geometry = {
-        "kernel_size": kernel,
-        "stride": pairs(1, 3),
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "offset_scale": draw(st.sampled_from([1.0, 2.0, -1.0])),
-        "remove_center": kernel[0] % 2 == 1 and kernel[1] % 2 == 1 and kernel != (1, 1) and draw(st.booleans()),
-    }
-    return geometry, (draw(st.integers(1, 3)), height, width, groups * draw(st.sampled_from([1, 2, 3, 4, 5, 8, 12, 16, 32, 33, 70])))
+    geometry, size = draw(geometries(kernels=pairs(1, 7), padding=3, groups=5, room=6, scales=[1.0, 2.0, -1.0]))
+    channels = draw(st.sampled_from([1, 2, 3, 4, 5, 8, 12, 16, 32, 33, 70]))
+    return geometry, (draw(st.integers(1, 3)), *size, geometry["groups"] * channels)
 
 
 @EACH

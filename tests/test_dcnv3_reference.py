@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dcnv3 import dcnv3_reference, reference
 from dcnv3.geometry import Geometry
+from tests.geometries import geometries, pairs
 
 SQUARE: dict[str, Any] = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
 PLAIN: dict[str, Any] = {**SQUARE, "groups": 2, "offset_scale": 1.0, "remove_center": False}
@@ -68,23 +69,8 @@ def bilinear(plane: np.ndarray, y: float, x: float) -> np.ndarray:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[int, ...]]:
-    def pairs(low: int, high: int) -> tuple[int, int]:
-        return draw(st.tuples(st.integers(low, high), st.integers(low, high)))
-
-    kernel, dilation, padding = pairs(1, 4), pairs(1, 2), pairs(0, 2)
-    groups = draw(st.integers(1, 3))
-    needed = [max(1, d * (k - 1) + 1 - 2 * p) for k, d, p in zip(kernel, dilation, padding, strict=True)]
-    height, width = (least + draw(st.integers(0, 3)) for least in needed)
-    geometry = {
-        "kernel_size": kernel,
-        "stride": pairs(1, 3),
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "offset_scale": draw(st.sampled_from([0.5, 1.0, 1.3, 2.0])),
-        "remove_center": kernel[0] % 2 == 1 and kernel[1] % 2 == 1 and kernel != (1, 1) and draw(st.booleans()),
-    }
-    return geometry, (draw(st.integers(1, 2)), height, width, groups * draw(st.integers(1, 3)))
+    geometry, size = draw(geometries(kernels=pairs(1, 4), padding=2, groups=3, room=3, scales=[0.5, 1.0, 1.3, 2.0]))
+    return geometry, (draw(st.integers(1, 2)), *size, geometry["groups"] * draw(st.integers(1, 3)))
 
 
 @settings(max_examples=60, deadline=None)
