@@ -6,8 +6,10 @@ from torch.nn import functional as F
 
 from dcnv3.geometry import LARGEST_KERNEL
 from dcnv3.ops import dcnv3
+from dcnv3.unshared import sampled_points
 
 NORM_EPS = 1e-6
+MASK_ACTIVATIONS = ("softmax", "sigmoid")
 
 
 class ChannelsLast(nn.Module):
@@ -21,7 +23,9 @@ class ChannelsLast(nn.Module):
 class DCNv3(nn.Module):
     """Deformable sampling whose offsets and weights depend on the input; when new, a zero-padded mean filter between two projections.
 
-    Parameters carry the names of the published InternImage weights.
+    Parameters carry the names of the published InternImage weights. `mask_activation` "sigmoid" weighs each point by itself. With
+    `unshared_weights` each of the K sampling points has an output projection of its own, the columns of `output_proj` (C, K·C) being
+    blocks of C in the order of the points, and `second_mask_proj` adds to the mask what it sees in the layer's input.
     """
 
     def __init__(
@@ -34,12 +38,17 @@ class DCNv3(nn.Module):
         offset_scale: float = 1.0,
         center_feature_scale: bool = False,
         remove_center: bool = False,
+        mask_activation: str = "softmax",
+        unshared_weights: bool = False,
     ) -> None:
         super().__init__()
         _check_sizes(channels, groups, kernel_size, dw_kernel_size)
+        if mask_activation not in MASK_ACTIVATIONS:
+            raise ValueError(f"mask_activation must be one of {', '.join(MASK_ACTIVATIONS)}, got {mask_activation!r}")
         self.channels, self.groups, self.kernel_size = channels, groups, kernel_size
         self.offset_scale, self.center_feature_scale, self.remove_center = offset_scale, center_feature_scale, remove_center
-        points = kernel_size**2 - remove_center
+        self.mask_activation, self.unshared_weights = mask_activation, unshared_weights
+        self.points = points = kernel_size**2 - remove_center
         self.dw_conv = nn.Sequential(
             nn.Conv2d(channels, channels, dw_kernel_size, padding=dw_kernel_size // 2, groups=channels),
             nn.Sequential(ChannelsLast(), nn.LayerNorm(channels, eps=NORM_EPS)),
@@ -48,7 +57,9 @@ class DCNv3(nn.Module):
         self.offset = nn.Linear(channels, groups * points * 2)
         self.mask = nn.Linear(channels, groups * points)
         self.input_proj = nn.Linear(channels, channels)
-        self.output_proj = nn.Linear(channels, channels)
+        self.output_proj = nn.Linear(channels * points if unshared_weights else channels, channels)
+        if unshared_weights:
+            self.second_mask_proj = nn.Linear(channels, groups * points, bias=False)
         if center_feature_scale:
             self.center_feature_scale_proj_weight = nn.Parameter(torch.empty(groups, channels))
             self.center_feature_scale_proj_bias = nn.Parameter(torch.empty(groups))
@@ -60,8 +71,11 @@ class DCNv3(nn.Module):
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
         for linear in (self.input_proj, self.output_proj):
-            nn.init.xavier_uniform_(linear.weight)
+            for matrix in linear.weight.split(self.channels, dim=1):  # one, or one for every sampling point
+                nn.init.xavier_uniform_(matrix)
             nn.init.zeros_(linear.bias)
+        if self.unshared_weights:
+            nn.init.zeros_(self.second_mask_proj.weight)
         if self.center_feature_scale:
             nn.init.zeros_(self.center_feature_scale_proj_weight)
             nn.init.zeros_(self.center_feature_scale_proj_bias)
@@ -70,22 +84,37 @@ class DCNv3(nn.Module):
         """(N, H, W, C) from (N, H, W, C)."""
         value = self.input_proj(x)
         query = self.dw_conv(x.permute(0, 3, 1, 2))  # from here (N, H, W, C) again
-        sampled = dcnv3(
-            value,
-            self.offset(query),
-            self.mask(query),
-            kernel_size=self.kernel_size,
-            groups=self.groups,
-            offset_scale=self.offset_scale,
-            remove_center=self.remove_center,
-        )
+        sampled = self._sample(value, self.offset(query), self._mask(query, x))
         if self.center_feature_scale:
             sampled = self._blend_center(sampled, value, query)
         return self.output_proj(sampled)
 
+    def _sample(self, value: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        """The core: (N, H, W, C), or with unshared weights the points side by side, (N, H, W, K·C)."""
+        sample = sampled_points if self.unshared_weights else dcnv3
+        return sample(
+            value,
+            offset,
+            mask,
+            kernel_size=self.kernel_size,
+            groups=self.groups,
+            offset_scale=self.offset_scale,
+            remove_center=self.remove_center,
+            softmax=self.mask_activation == "softmax",
+        )
+
+    def _mask(self, query: Tensor, x: Tensor) -> Tensor:
+        """Logits for the core's softmax, or finished weights: (N, H, W, G·K)."""
+        logits = self.mask(query)
+        if self.unshared_weights:
+            logits = logits + self.second_mask_proj(x)
+        return logits.sigmoid() if self.mask_activation == "sigmoid" else logits
+
     def _blend_center(self, sampled: Tensor, value: Tensor, query: Tensor) -> Tensor:
         share = F.linear(query, self.center_feature_scale_proj_weight, self.center_feature_scale_proj_bias).sigmoid()
         share = share.repeat_interleave(self.channels // self.groups, dim=-1)
+        if self.unshared_weights:  # the centre feature, divided among the points that are summed later
+            share, value = share.repeat(1, 1, 1, self.points), value.repeat(1, 1, 1, self.points) / self.points
         return sampled * (1 - share) + value * share
 
 

@@ -7,6 +7,9 @@ from typing import Any, Self
 
 STAGES = 4
 LARGEST_KERNEL = 7  # points a side of the DCNv3 operator
+MASK_ACTIVATIONS = ("softmax", "sigmoid")
+SWITCHES = ("post_norm", "res_post_norm", "center_feature_scale", "clip_projector", "remove_center", "one_group", "unshared_weights")
+ABLATIONS: Mapping[str, Any] = {"remove_center": False, "one_group": False, "mask_activation": "softmax", "unshared_weights": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +17,9 @@ class ModelConfig:
     """An InternImage, validated at birth; stage i has `channels` · 2^i channels in groups of `group_channels`.
 
     Symbols as in the InternImage paper (arXiv 2211.05778, section 3.2): C1 is `channels`, C' is `group_channels`, L1..L4 are `depths`.
+    The last four switches are ablations of DCNv3: no sampling point in the middle of the kernel, one group in every stage (C' = C_i;
+    `group_channels` is stage 1's, so it equals `channels`), `mask_activation` "sigmoid" weighs each point by itself, and
+    `unshared_weights` gives every sampling point an output projection of its own and the masks a second one.
     """
 
     channels: int
@@ -29,6 +35,10 @@ class ModelConfig:
     center_feature_scale: bool = False
     level2_post_norm_block_ids: tuple[int, ...] = ()
     clip_projector: bool = False
+    remove_center: bool = False
+    one_group: bool = False
+    mask_activation: str = "softmax"
+    unshared_weights: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depths", tuple(self.depths))
@@ -45,7 +55,14 @@ class ModelConfig:
     @property
     def groups(self) -> tuple[int, ...]:
         """Groups of the four stages (rule 2: G_i = C_i / C')."""
+        if self.one_group:
+            return (1,) * STAGES
         return tuple(width // self.group_channels for width in self.widths)
+
+    @property
+    def points(self) -> int:
+        """K, sampling points per group and output pixel."""
+        return self.kernel_size**2 - self.remove_center
 
     @property
     def stage_norm(self) -> bool:
@@ -76,7 +93,8 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` reads them back to an equal configuration."""
-        values = asdict(self)
+        # Ablations are written where there are any: files and studies without them read alike in every version.
+        values = {key: value for key, value in asdict(self).items() if key not in ABLATIONS or value != ABLATIONS[key]}
         values["depths"] = list(self.depths)
         values["level2_post_norm_block_ids"] = list(self.level2_post_norm_block_ids)
         return values
@@ -104,7 +122,7 @@ class ModelConfig:
         for name, value in (("offset_scale", self.offset_scale), ("layer_scale", self.layer_scale)):
             if value is not None and not _is_positive_number(value):
                 raise ValueError(f"{name} must be a positive number, got {value!r}")
-        for name in ("post_norm", "res_post_norm", "center_feature_scale", "clip_projector"):
+        for name in SWITCHES:
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
 
@@ -117,6 +135,8 @@ class ModelConfig:
             raise ValueError(f"dw_kernel_size must be odd, got dw_kernel_size={self.dw_kernel_size}")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got kernel_size={self.kernel_size}")
+        if self.remove_center and self.kernel_size == 1:
+            raise ValueError("remove_center needs a kernel_size of at least 3: a kernel of one point has no other, got kernel_size=1")
         if self.kernel_size > LARGEST_KERNEL:
             raise ValueError(f"kernel_size must be at most {LARGEST_KERNEL}, the operator's largest, got kernel_size={self.kernel_size}")
 
@@ -125,6 +145,13 @@ class ModelConfig:
             raise ValueError(
                 "res_post_norm excludes post_norm and layer_scale (the published code would ignore it silently), "
                 f"got post_norm={self.post_norm}, layer_scale={self.layer_scale}"
+            )
+        if self.mask_activation not in MASK_ACTIVATIONS:
+            raise ValueError(f"mask_activation must be one of {', '.join(MASK_ACTIVATIONS)}, got {self.mask_activation!r}")
+        if self.one_group and self.group_channels != self.channels:
+            raise ValueError(
+                "one_group makes a group of all channels, so group_channels must equal channels, "
+                f"got channels={self.channels}, group_channels={self.group_channels}"
             )
         ids = self.level2_post_norm_block_ids
         if any(type(i) is not int or not 0 <= i < self.depths[2] for i in ids) or list(ids) != sorted(set(ids)):

@@ -46,4 +46,5 @@ def restack(config: ModelConfig, *, channels: int, group_channels: int, depths: 
     if style != "custom":
         return styled(channels=channels, group_channels=group_channels, depths=depths, style=style)
     ids = tuple(i for i in config.level2_post_norm_block_ids if i < depths[2])
-    return replace(config, channels=channels, group_channels=group_channels, depths=depths, level2_post_norm_block_ids=ids)
+    group = channels if config.one_group else group_channels
+    return replace(config, channels=channels, group_channels=group, depths=depths, level2_post_norm_block_ids=ids)

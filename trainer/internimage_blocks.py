@@ -85,6 +85,9 @@ class Block(nn.Module):
             dw_kernel_size=config.dw_kernel_size,
             offset_scale=config.offset_scale,
             center_feature_scale=config.center_feature_scale,
+            remove_center=config.remove_center,
+            mask_activation=config.mask_activation,
+            unshared_weights=config.unshared_weights,
         )
         self.drop_path = StochasticDepth(drop_path_rate)
         self.norm2 = layer_norm(channels)
