@@ -112,10 +112,12 @@ class DCNv3(nn.Module):
 
     def _blend_center(self, sampled: Tensor, value: Tensor, query: Tensor) -> Tensor:
         share = F.linear(query, self.center_feature_scale_proj_weight, self.center_feature_scale_proj_bias).sigmoid()
-        share = share.repeat_interleave(self.channels // self.groups, dim=-1)
-        if self.unshared_weights:  # the centre feature, divided among the points that are summed later
-            share, value = share.repeat(1, 1, 1, self.points), value.repeat(1, 1, 1, self.points) / self.points
-        return sampled * (1 - share) + value * share
+        grouped = (self.groups, self.channels // self.groups)
+        if self.unshared_weights:  # the points are summed by the output projection: each gets its part of the centre
+            grouped, share = (self.points, *grouped), share.unsqueeze(-2)
+            value = (value / self.points).unsqueeze(-2)
+        value = value.unflatten(-1, grouped[-2:])
+        return torch.lerp(sampled.unflatten(-1, grouped), value, share.unsqueeze(-1)).flatten(3)
 
 
 def _check_sizes(channels: int, groups: int, kernel_size: int, dw_kernel_size: int) -> None:

@@ -1,5 +1,7 @@
 """The DCNv3 layer: its names, its start as a mean filter, its gradients and its memory layout."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -79,6 +81,45 @@ def test_forward_is_the_published_sequence_of_steps(remove_center: bool) -> None
     torch.testing.assert_close(layer(x), blended @ weights["output_proj.weight"].T + weights["output_proj.bias"])
 
 
+def test_a_sigmoid_weighs_every_point_by_itself() -> None:
+    layer = disturbed(DCNv3(**SIZES, mask_activation="sigmoid"))
+    x = images(2, 6, 5, 12)
+    query = layer.dw_conv(x.permute(0, 3, 1, 2))
+    masks = layer.mask(query).sigmoid()
+    core = dcnv3(layer.input_proj(x), layer.offset(query), masks, kernel_size=3, groups=3, softmax=False)
+    torch.testing.assert_close(layer(x), layer.output_proj(core))
+
+
+@pytest.mark.parametrize("switches", [{}, {"remove_center": True}, {"mask_activation": "sigmoid", "kernel_size": 5, "offset_scale": 2.0}])
+def test_unshared_weights_project_every_sampling_point_by_itself(switches: dict[str, Any]) -> None:
+    layer = disturbed(DCNv3(**SIZES, unshared_weights=True, center_feature_scale=True, **switches))
+    x = images(2, 6, 5, 12)
+    query = layer.dw_conv(x.permute(0, 3, 1, 2))
+    logits = (layer.mask(query) + layer.second_mask_proj(x)).unflatten(-1, (3, layer.points))
+    masks = logits.sigmoid() if layer.mask_activation == "sigmoid" else logits.softmax(-1)
+    value, offset = layer.input_proj(x), layer.offset(query)
+    share = torch.sigmoid(query @ layer.center_feature_scale_proj_weight.T + layer.center_feature_scale_proj_bias)
+    share = share.repeat_interleave(4, dim=-1)
+    expected = layer.output_proj.bias.expand(2, 6, 5, 12)
+    for point, weight in enumerate(layer.output_proj.weight.split(12, dim=1)):
+        only = torch.zeros_like(masks)
+        only[..., point] = masks[..., point]
+        sizes = {"kernel_size": layer.kernel_size, "offset_scale": layer.offset_scale, "remove_center": layer.remove_center}
+        sample = dcnv3(value, offset, only.flatten(-2), groups=3, softmax=False, **sizes)
+        expected = expected + (sample * (1 - share) + value * share / layer.points) @ weight.T
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_equal_unshared_weights_are_a_shared_one() -> None:
+    shared, unshared = disturbed(DCNv3(**SIZES)), DCNv3(**SIZES, unshared_weights=True).double()
+    weights = shared.state_dict()
+    weights["output_proj.weight"] = weights["output_proj.weight"].repeat(1, 9)
+    weights["second_mask_proj.weight"] = torch.zeros_like(weights["mask.weight"])
+    unshared.load_state_dict(weights)
+    x = images(2, 6, 5, 12)
+    torch.testing.assert_close(unshared(x), shared(x))
+
+
 def test_every_parameter_learns_once_the_layer_has_left_its_start() -> None:
     layer = disturbed(DCNv3(**SIZES, center_feature_scale=True))
     layer(images(2, 5, 4, 12)).square().sum().backward()
@@ -88,8 +129,9 @@ def test_every_parameter_learns_once_the_layer_has_left_its_start() -> None:
         assert parameter.grad.any(), name
 
 
-def test_gradients_agree_with_finite_differences() -> None:
-    layer = disturbed(DCNv3(4, 2, center_feature_scale=True))
+@pytest.mark.parametrize("switches", [{}, {"unshared_weights": True, "remove_center": True}, {"mask_activation": "sigmoid"}])
+def test_gradients_agree_with_finite_differences(switches: dict[str, Any]) -> None:
+    layer = disturbed(DCNv3(4, 2, center_feature_scale=True, **switches))
     assert torch.autograd.gradcheck(layer, images(1, 2, 3, 4).requires_grad_())
 
 
@@ -119,9 +161,10 @@ def test_bfloat16_autocast_stays_near_float32() -> None:
         ({"channels": 12, "groups": 5}, "groups must divide channels, got channels=12, groups=5"),
         ({"channels": 12, "groups": 3, "kernel_size": 4}, "kernel_size must be odd, got kernel_size=4"),
         ({"channels": 12, "groups": 3, "kernel_size": 9}, "kernel_size must be at most 7, got kernel_size=9"),
+        ({"channels": 12, "groups": 3, "mask_activation": "tanh"}, "mask_activation must be one of softmax, sigmoid, got 'tanh'"),
         ({"channels": 12, "groups": 3, "dw_kernel_size": 2}, "dw_kernel_size must be odd, got dw_kernel_size=2"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused_by_name(sizes: dict[str, int], message: str) -> None:
+def test_sizes_that_do_not_fit_are_refused_by_name(sizes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DCNv3(**sizes)

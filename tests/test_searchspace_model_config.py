@@ -1,6 +1,7 @@
 """An architecture is valid from birth and survives the way to JSON and back."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from searchspace.model_config import ModelConfig
 from searchspace.presets import PRESETS, preset
 from searchspace.stacking import stack
-from searchspace.styles import STYLES, style_of
+from searchspace.styles import STYLES, restack, style_of
 
 GOOD = {"channels": 64, "group_channels": 16, "depths": (4, 4, 18, 4)}
 
@@ -48,6 +49,10 @@ def test_the_largest_presets_norm_every_sixth_block() -> None:
         ({"layer_scale": 1e-5, "res_post_norm": True}, "res_post_norm excludes"),
         ({"level2_post_norm_block_ids": (18,)}, "within stage 3's 18 blocks"),
         ({"post_norm": 1}, "true or false"),
+        ({"unshared_weights": "yes"}, "unshared_weights must be true or false, got 'yes'"),
+        ({"one_group": True}, "group_channels must equal channels, got channels=64, group_channels=16"),
+        ({"mask_activation": "tanh"}, "mask_activation must be one of softmax, sigmoid, got 'tanh'"),
+        ({"remove_center": True, "kernel_size": 1}, "remove_center needs a kernel_size of at least 3"),
     ],
 )
 def test_a_broken_rule_is_named_with_its_values(change: dict[str, object], message: str) -> None:
@@ -66,6 +71,30 @@ def test_divided_channels_keep_groups_and_depths() -> None:
     assert config.divide_channels(4).widths == (16, 32, 64, 128)
     with pytest.raises(ValueError, match="divisor=3"):
         config.divide_channels(3)
+
+
+ablations = st.fixed_dictionaries(
+    {},
+    optional={
+        "remove_center": st.booleans(),
+        "one_group": st.just(True),
+        "mask_activation": st.sampled_from(["softmax", "sigmoid"]),
+        "unshared_weights": st.booleans(),
+    },
+)
+
+
+@given(ablations, st.integers(1, 4))
+def test_ablations_survive_json_and_scaling_and_are_written_only_where_there_are_any(changes: dict[str, Any], factor: int) -> None:
+    base = ModelConfig(channels=16, group_channels=16 if "one_group" in changes else 8, depths=(2, 2, 5, 2), **changes)
+    written = json.loads(json.dumps(base.to_dict()))
+    assert ModelConfig.from_dict(written) == base
+    plain = ModelConfig(channels=16, group_channels=base.group_channels, depths=(2, 2, 5, 2))
+    assert set(written) - set(plain.to_dict()) == {key for key in changes if getattr(base, key) != getattr(plain, key)}
+    larger = restack(base, channels=16 * factor, group_channels=base.group_channels, depths=(2, 2, 9, 2))
+    assert all(getattr(larger, key) == getattr(base, key) for key in changes)
+    assert base.groups == ((1, 1, 1, 1) if base.one_group else (2, 4, 8, 16))
+    assert (style_of(base) == "t") == (base == plain)
 
 
 def test_l1_must_not_exceed_l3() -> None:

@@ -1,10 +1,13 @@
 """The InternImage network against the published family: sizes, names, structure and gradients."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from searchspace.model_config import ModelConfig
 from searchspace.presets import preset
@@ -213,6 +216,76 @@ def test_the_trunk_stays_channels_last_in_memory(style: str) -> None:
     model(torch.randn(2, 3, 64, 64))
     assert len(inputs) == 10
     assert all(x.is_contiguous() for x in inputs)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_block_copies_no_activation_for_its_layout_forward_or_backward(style: str) -> None:
+    block, x = Block(small(style), 0, 0.1), torch.randn(2, 16, 16, 16, requires_grad=True)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as record:
+        block(x).backward(torch.randn(2, 16, 16, 16))
+    copies = [
+        event for event in record.events() if event.name in {"aten::clone", "aten::copy_"} and math.prod(event.input_shapes[0]) >= 512
+    ]
+    assert {copy.cpu_parent.name for copy in copies} == {"aten::addmm"}  # a bias spread over the result that the product is added to
+    assert len(copies) == 6 + (style in {"h", "g"})  # linears
+
+
+@pytest.mark.parametrize("stages", [(0,), (2, 3), (0, 1, 2, 3)])
+def test_checkpointed_stages_keep_less_and_give_the_same_gradients(stages: tuple[int, ...]) -> None:
+    images = torch.randn(2, 3, 64, 64)
+
+    def gradients(**options: Any) -> tuple[dict[str, Tensor], int]:
+        model, kept = network("s", drop_path_rate=0.5, **options), []
+        disturb(model)
+        torch.manual_seed(3)
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor):
+            loss = model(images).square().mean()
+        loss.backward()
+        return {name: parameter.grad for name, parameter in model.named_parameters()}, sum(kept)
+
+    (plain, all_kept), (found, kept) = gradients(), gradients(checkpointed_stages=stages)
+    assert kept < all_kept
+    for name, gradient in plain.items():
+        torch.testing.assert_close(found[name], gradient, msg=name)
+
+
+def test_stages_that_do_not_exist_cannot_be_checkpointed() -> None:
+    with pytest.raises(ValueError, match=r"checkpointed_stages holds stages from 0 to 3, got \[4\]"):
+        network("t", checkpointed_stages=(4,))
+
+
+ABLATIONS = {
+    "kernel 5": ({"kernel_size": 5, "dw_kernel_size": 5}, 36_989_912),
+    "kernel 7": ({"kernel_size": 7, "dw_kernel_size": 7}, 47_597_144),
+    "one group": ({"one_group": True, "group_channels": 64}, 26_208_786),
+    "sigmoid": ({"mask_activation": "sigmoid"}, 29_918_424),
+    "unshared weights": ({"unshared_weights": True}, 29_918_424 + 19_780_608),
+    "no centre": (
+        {"remove_center": True},
+        29_918_424 - sum(3 * (w + 1) * w // 16 * d for w, d in zip((64, 128, 256, 512), (4, 4, 18, 4), strict=True)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablations_of_the_tiny_variant_have_their_exact_sizes(name: str) -> None:
+    changes, params = ABLATIONS[name]
+    with torch.device("meta"):
+        model = InternImage(replace(preset("T").config, **changes))
+    assert sum(parameter.numel() for parameter in model.parameters()) == params
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_every_parameter_of_an_ablated_network_learns(name: str) -> None:
+    torch.manual_seed(0)
+    config = replace(small("t"), **ABLATIONS[name][0] | ({"group_channels": 16} if name == "one group" else {}))
+    model = InternImage(config, num_classes=10)
+    disturb(model)
+    model(torch.randn(2, 3, 64, 64)).square().sum().backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
+        assert parameter.grad.any(), parameter_name
 
 
 def test_every_norm_but_the_heads_batch_norm_has_epsilon_1e_6() -> None:

@@ -1,29 +1,38 @@
 """The InternImage network of a `ModelConfig`, with the parameter names of the published weights."""
 
+from collections.abc import Collection
 from itertools import accumulate
 
 from torch import Tensor, nn
 
 from dcnv3.layer import DCNv3
-from searchspace.model_config import ModelConfig
+from searchspace.model_config import STAGES, ModelConfig
 from trainer.internimage_blocks import Stage, Stem, layer_norm
 from trainer.internimage_head import POOL_OUTPUT, POOL_WIDTH, AttentionPool, conv_head, fused_tokens, upsampling_head
 from trainer.stochastic_depth import linear_rates
 
 
 class InternImage(nn.Module):
-    """A classifier and backbone in one; stochastic depth grows linearly from 0 to `drop_path_rate` at the last block."""
+    """A classifier and backbone in one; stochastic depth grows linearly from 0 to `drop_path_rate` at the last block.
 
-    def __init__(self, config: ModelConfig, *, num_classes: int = 1000, drop_path_rate: float = 0.0) -> None:
+    Training keeps only the inputs of the blocks of `checkpointed_stages` (0 to 3) and computes the rest again in the backward pass.
+    """
+
+    def __init__(
+        self, config: ModelConfig, *, num_classes: int = 1000, drop_path_rate: float = 0.0, checkpointed_stages: Collection[int] = ()
+    ) -> None:
         super().__init__()
         if type(num_classes) is not int or num_classes < 1:
             raise ValueError(f"num_classes must be whole and at least 1, got num_classes={num_classes!r}")
+        if unknown := sorted(set(checkpointed_stages) - set(range(STAGES))):
+            raise ValueError(f"checkpointed_stages holds stages from 0 to {STAGES - 1}, got {unknown}")
         self.config = config
         rates = linear_rates(drop_path_rate, sum(config.depths))
         ends = list(accumulate(config.depths))
         self.patch_embed = Stem(config.channels)
         self.levels = nn.ModuleList(
-            Stage(config, stage, rates[end - depth : end]) for stage, (end, depth) in enumerate(zip(ends, config.depths, strict=True))
+            Stage(config, stage, rates[end - depth : end], checkpointed=stage in checkpointed_stages)
+            for stage, (end, depth) in enumerate(zip(ends, config.depths, strict=True))
         )
         features = self._add_pooling(config)
         self.head = nn.Linear(features, num_classes)

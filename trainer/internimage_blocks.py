@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dcnv3.layer import ChannelsLast, DCNv3
 from searchspace.model_config import STAGES, ModelConfig
@@ -106,11 +107,12 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """The blocks of one width and the way to the next."""
+    """The blocks of one width and the way to the next; with `checkpointed`, training keeps only each block's input and runs it twice."""
 
-    def __init__(self, config: ModelConfig, stage: int, drop_path_rates: Sequence[float]) -> None:
+    def __init__(self, config: ModelConfig, stage: int, drop_path_rates: Sequence[float], *, checkpointed: bool = False) -> None:
         super().__init__()
         channels = config.widths[stage]
+        self.checkpointed = checkpointed
         self.blocks = nn.ModuleList(Block(config, stage, rate) for rate in drop_path_rates)
         self.norm = layer_norm(channels) if config.stage_norm else nn.Identity()
         self.post_norm_block_ids = config.level2_post_norm_block_ids if stage == 2 else ()
@@ -121,11 +123,16 @@ class Stage(nn.Module):
         """The feature map (N, H, W, C) and the next stage's input (N, H/2, W/2, 2C); the last stage gives its map twice."""
         post_norms: dict[int, Callable[[Tensor], Tensor]] = dict(zip(self.post_norm_block_ids, self.post_norms, strict=True))
         for index, block in enumerate(self.blocks):
-            x = block(x)
+            x = self._run(block, x)
             if index in post_norms:
                 x = post_norms[index](x)
         features = self.norm(x)
         return features, self.downsample(features)
+
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.checkpointed and self.training and torch.is_grad_enabled():
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x)
 
 
 def _layer_scale(value: float | None, channels: int) -> nn.Parameter | None:
