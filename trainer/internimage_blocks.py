@@ -1,6 +1,8 @@
 """What an InternImage is stacked from: stem, blocks, stages and downsampling, all channels-last (N, H, W, C) inside."""
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import mul
 
 import torch
 from torch import Tensor, nn
@@ -98,12 +100,17 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, C) from (N, H, W, C)."""
-        x = x + self._branch(x, self.dcn, self.norm1, self.res_post_norm1, self.gamma1)
-        return x + self._branch(x, self.mlp, self.norm2, self.res_post_norm2, self.gamma2)
+        x = self._add(x, self._branch(x, self.dcn, self.norm1, self.res_post_norm1), self.gamma1)
+        return self._add(x, self._branch(x, self.mlp, self.norm2, self.res_post_norm2), self.gamma2)
 
-    def _branch(self, x: Tensor, body: nn.Module, norm: nn.Module, after: nn.Module, gamma: Tensor | None) -> Tensor:
-        y = after(norm(body(x)) if self.post_norm else body(norm(x)))
-        return self.drop_path(y if gamma is None else gamma * y)
+    def _branch(self, x: Tensor, body: nn.Module, norm: nn.Module, after: nn.Module) -> Tensor:
+        return after(norm(body(x)) if self.post_norm else body(norm(x)))
+
+    def _add(self, x: Tensor, branch: Tensor, gamma: Tensor | None) -> Tensor:
+        """The residual sum, in one pass over the branch however many factors it has."""
+        kept = self.drop_path.scale(x)
+        scales = [scale for scale in (gamma, kept) if scale is not None]
+        return torch.addcmul(x, branch, reduce(mul, scales)) if scales else x + branch
 
 
 class Stage(nn.Module):

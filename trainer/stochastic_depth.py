@@ -13,11 +13,15 @@ class StochasticDepth(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (N, ...), its surviving samples scaled by 1 / (1 - rate) so that the mean is kept."""
+        scale = self.scale(x)
+        return x if scale is None else x * scale
+
+    def scale(self, x: Tensor) -> Tensor | None:
+        """What each sample of a branch is multiplied by, (N, 1, ...) for a branch like `x`; None where nothing is dropped."""
         if not self.training or self.rate == 0.0:
-            return x
+            return None
         keep = 1.0 - self.rate
-        kept = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(keep)
-        return x * kept.div_(keep)
+        return x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(keep).div_(keep)
 
     def extra_repr(self) -> str:
         """The rate, for `print(model)`."""
