@@ -71,7 +71,7 @@ def measure(images: int, side: int, repeats: int) -> Step:
 def make_step(images: int, side: int) -> Run:
     """Forward, loss, backward, clipping and update, as training does them; offsets are as after some training, not zero."""
     model = InternImage(load_variant("T"), num_classes=CLASSES, drop_path_rate=RECIPE.drop_path_rate).train()
-    model.apply(_deform)
+    model.apply(deform)
     optimizer = make_optimizer(model, RECIPE, batch_size=images)
     batch, labels = torch.randn(images, 3, side, side), torch.randint(CLASSES, (images,))
 
@@ -117,7 +117,8 @@ def _bfloat16() -> AbstractContextManager[Any]:
     return torch.autocast("cpu", torch.bfloat16)
 
 
-def _deform(module: nn.Module) -> None:
+def deform(module: nn.Module) -> None:
+    """Offsets and masks as after some training, for `apply`."""
     if isinstance(module, DCNv3):
         nn.init.normal_(module.offset.weight, std=0.02)
         nn.init.normal_(module.mask.weight, std=0.02)

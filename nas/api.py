@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.config import StudyConfig
@@ -70,21 +71,24 @@ def search(
     engine: str = "ray",
     listener: Listener | None = None,
     evaluate: Evaluator = train_proxy,
+    keep_weights: Path | str | None = None,
 ) -> Study:
     """Run a search until its study has `trials` trained trials (default: every feasible candidate up to 64) and return the study.
 
-    A study of the same name and configuration goes on where it stopped. KeyboardInterrupt leaves it resumable. ValueError for bad input,
-    NasError when every trial failed.
+    A study of the same name and configuration goes on where it stopped. `keep_weights` is a folder, shared by all workers, where every
+    trial trained from now on leaves its network's weights as `STUDY-trial-N.safetensors`. KeyboardInterrupt leaves the study resumable.
+    ValueError for bad input, NasError when every trial failed.
     """
     config = config or StudyConfig()
     workers = default_workers(engine) if workers is None else workers
     _check_run(engine, trials, workers)
     _check_device(config.proxy.device)
     _check_trainable(config)
+    folder = None if keep_weights is None else _made(Path(keep_weights))
     store = Store(store) if isinstance(store, str) else store
     study = Study(store, store.open(name or config.space.name, config.to_dict()))
     with store.driving(study.record):
-        driver = Driver(store, study.record, config, trials=trials, listener=listener)
+        driver = Driver(store, study.record, config, trials=trials, listener=listener, weights=folder)
         try:
             driver.notify()
             ENGINES[engine](driver, workers, evaluate)
@@ -120,6 +124,15 @@ def _check_trainable(config: StudyConfig) -> None:
     for candidate in config.space.feasible():
         assert candidate.config is not None, "a feasible candidate has been built"
         cost(config.proxy.proxy_of(candidate.config), config.proxy.image_size)
+
+
+def _made(folder: Path) -> Path:
+    """The absolute path of a folder that is there; NasError where it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NasError(f"cannot make the folder {folder}: {error.strerror}") from None
+    return folder.resolve()
 
 
 def _check_device(device: str) -> None:

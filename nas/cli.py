@@ -69,6 +69,9 @@ def search(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the candidates with their cost and stop.", rich_help_panel="Run")
     ] = False,
+    keep_weights: Annotated[
+        Path | None, typer.Option(help="Folder for the trained networks, for all workers.", rich_help_panel="Run")
+    ] = None,
     store: Store = DEFAULT_STORE,
     format: Table = "table",
 ) -> None:
@@ -79,10 +82,11 @@ def search(
     flags = {key: value for key, value in locals().items() if key not in _RUN_FLAGS}
     from nas import commands
 
-    commands.search(flags, config, name, commands.RunFlags(trials=trials, workers=workers, engine=engine, dry_run=dry_run), store, format)
+    run = commands.RunFlags(trials=trials, workers=workers, engine=engine, dry_run=dry_run, keep_weights=keep_weights)
+    commands.search(flags, config, name, run, store, format)
 
 
-_RUN_FLAGS = ("name", "config", "trials", "workers", "engine", "dry_run", "store", "format")
+_RUN_FLAGS = ("name", "config", "trials", "workers", "engine", "dry_run", "keep_weights", "store", "format")
 
 
 @app.command()
@@ -115,13 +119,22 @@ def cost(
     style: Style = None,
     image_size: Annotated[int, typer.Option(help="Side of the image in pixels.")] = 224,
     classes: Annotated[int, typer.Option(help="Classes of the head.")] = 1000,
+    set: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Field to change: kernel_size=5.")] = None,
+    batch: Annotated[int, typer.Option(help="Images a training step, for its memory.")] = 64,
+    precision: Annotated[str, typer.Option(help="Of training: float32 or bfloat16 (autocast).")] = "float32",
+    device: Annotated[str, typer.Option(help="Of training: cuda or cpu, whose autocast keeps less.")] = "cuda",
     format: Table = "table",
     store: Store = DEFAULT_STORE,  # every command takes it, so that scripts can pass it throughout
 ) -> None:
-    """Count a variant's parameters, FLOPs and activations exactly. Example: nas cost 64,16,4,18"""
-    from nas import commands
+    """Count a variant's parameters, FLOPs and activations exactly, price what could grow, predict the memory of training.
 
-    commands.cost(variant, style, image_size, classes, format)
+    Example: nas cost 64,16,4,18 --set kernel_size=5
+    """
+    from nas import commands
+    from searchspace.memory import Training
+
+    how = Training(batch_size=batch, image_size=image_size, num_classes=classes, precision=precision, device=device)
+    commands.cost(variant, style, set or [], how, format)
 
 
 @app.command()

@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,10 +22,11 @@ from nas.flags import Flags, parse_numbers, study_config
 from nas.output import Column, Format, metric_column, percent_column, print_rows, text_column
 from nas.trial_table import NUMBER, STATE, VARIANT, choice_columns, noise_text, trial_columns, trial_row
 from searchspace.cost import cost as cost_of
-from searchspace.cost import cost_by_part
 from searchspace.formats import load_variant
+from searchspace.memory import Training
 from searchspace.scaling import compound_scale, effective_phi
 from searchspace.styles import style_of
+from searchspace.switch_flags import with_settings
 from studies.database import shown
 from studies.fidelity import fidelity_text
 from studies.records import DEFAULT_STORE, TrialState
@@ -41,6 +43,7 @@ class RunFlags:
     workers: int | None
     engine: str
     dry_run: bool
+    keep_weights: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,16 @@ def _search_with_progress(config: StudyConfig, name: str | None, run: RunFlags, 
     logging.basicConfig(format="nas: %(message)s", level=logging.INFO if os.environ.get("NAS_DEBUG") else logging.ERROR)
     try:
         with ProgressView(config.objectives[0]) as view:
-            return run_search(config, name=name, store=store, trials=run.trials, workers=run.workers, engine=run.engine, listener=view)
+            return run_search(
+                config,
+                name=name,
+                store=store,
+                trials=run.trials,
+                workers=run.workers,
+                engine=run.engine,
+                listener=view,
+                keep_weights=run.keep_weights,
+            )
     except KeyboardInterrupt:
         typer.echo("nas: stopped; what is finished is stored, and the same command goes on from here", err=True)
         if run.engine == "ray":  # interrupted, Ray's native threads may crash while Python takes itself apart
@@ -167,19 +179,11 @@ def pareto(name: str, store: str, format: Format) -> None:
     _print_front(open_study(name, store=Store(store, create=False)), format)
 
 
-def cost(text: str, style: str | None, image_size: int, classes: int, format: Format) -> None:
-    """Print a variant's cost by part and in total."""
-    config = load_variant(text, style=style)
-    parts = cost_by_part(config, image_size, classes)
-    rows = [{"part": part, **asdict(size)} for part, size in parts.items()]
-    total = {"part": "total", **asdict(cost_of(config, image_size, classes))}
-    columns = [text_column("part", "part"), *map(metric_column, ("params", "flops", "activations"))]
-    if format == "json":
-        shape = {"variant": config.short_name, "style": style_of(config), "image_size": image_size, "num_classes": classes}
-        output.print_json({**shape, **total, "parts": rows, "model": config.to_dict()})
-        return
-    title = f"{config.short_name}, style {style_of(config)}, {image_size} px, {classes} classes"
-    print_rows([*rows, total], columns, format=format, title=title, caption=f"{total['params']:,} parameters")
+def cost(text: str, style: str | None, settings: Sequence[str], training: Training, format: Format) -> None:
+    """Print what a variant costs and the memory of training it."""
+    from nas.cost_table import print_cost
+
+    print_cost(with_settings(load_variant(text, style=style), settings), training, format)
 
 
 def scale(phi: str, base: str, by: Coefficients, group_channels: int | None, style: str | None, format: Format) -> None:

@@ -8,9 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from nas.config import StudyConfig
-from nas.job import Job, Step
+from nas.job import Job, Step, trial_name
 from nas.sampler import Sampler, params_key
 from searchspace.model_config import ModelConfig
 from searchspace.space import Candidate
@@ -44,10 +45,18 @@ class Driver:
     """Feeds an engine with the trials that a study still lacks and records what comes back."""
 
     def __init__(
-        self, store: Store, study: StudyRecord, config: StudyConfig, *, trials: int | None = None, listener: Listener | None = None
+        self,
+        store: Store,
+        study: StudyRecord,
+        config: StudyConfig,
+        *,
+        trials: int | None = None,
+        listener: Listener | None = None,
+        weights: Path | None = None,
     ) -> None:
         self._store, self.study, self.config = store, study, config
         self._listener = listener
+        self._weights = weights
         self.interrupted = False
         store.requeue_running(study)
         candidates = config.space.enumerate()
@@ -100,7 +109,8 @@ class Driver:
     def job(self, trial: Trial) -> Job:
         """What a worker needs to train `trial`."""
         assert trial.model is not None, "a trial without an architecture is never queued"
-        return Job(model=ModelConfig.from_dict(trial.model), proxy=self.config.proxy, seed=trial.seed)
+        weights = None if self._weights is None else self._weights / f"{trial_name(self.study.name, trial.number)}.safetensors"
+        return Job(model=ModelConfig.from_dict(trial.model), proxy=self.config.proxy, seed=trial.seed, weights=weights)
 
     def record(self, trial: Trial, step: Step) -> None:
         """Store what a worker's step brought: a report, the end of the trial, or both."""

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from searchspace.model_config import ModelConfig
 from studies.records import TrialState
@@ -11,16 +12,22 @@ from trainer.proxy_config import ProxyConfig, ProxyResult
 
 log = logging.getLogger(__name__)
 Evaluator = Callable[..., Iterator[ProxyResult]]
-"""`(config, proxy, *, seed)` → a result after each epoch; `trainer.proxy.run_proxy` is one."""
+"""`(config, proxy, *, seed)` → a result after each epoch; `trainer.proxy.run_proxy` is one. It gets `weights` too, where they are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One trial as a worker gets it."""
+    """One trial as a worker gets it; `weights` is the file, if any, for what the trained network knows."""
 
     model: ModelConfig
     proxy: ProxyConfig
     seed: int
+    weights: Path | None = None
+
+
+def trial_name(study: str, trial: int) -> str:
+    """What files of one trial are called, with nothing in it that a file's name must not hold."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in f"{study}-trial-{trial}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +39,11 @@ class Step:
     reason: str | None = None
 
 
-def train_proxy(config: ModelConfig, proxy: ProxyConfig, *, seed: int) -> Iterator[ProxyResult]:
+def train_proxy(config: ModelConfig, proxy: ProxyConfig, *, seed: int, weights: Path | None = None) -> Iterator[ProxyResult]:
     """The real evaluator; torch is loaded here, in the worker."""
     from trainer.proxy import run_proxy
 
-    return run_proxy(config, proxy, seed=seed)
+    return run_proxy(config, proxy, seed=seed, weights=weights)
 
 
 class Run:
@@ -51,13 +58,17 @@ class Run:
         """The next epoch; running out of memory ends the trial INFEASIBLE, any other error and a metric that is not finite FAILED."""
         try:
             if self._results is None:
-                self._results = self._evaluate(self._job.model, self._job.proxy, seed=self._job.seed)
+                self._results = self._begin()
             return self._checked(next(self._results, None))
         except MemoryError as error:
             return Step(state=TrialState.INFEASIBLE, reason=f"out of memory: {error}" if str(error) else "out of memory")
         except Exception as error:
             log.info("a trial failed", exc_info=True)  # its last line is stored with the trial
             return Step(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
+
+    def _begin(self) -> Iterator[ProxyResult]:
+        kept = {} if self._job.weights is None else {"weights": self._job.weights}
+        return self._evaluate(self._job.model, self._job.proxy, seed=self._job.seed, **kept)
 
     def _checked(self, result: ProxyResult | None) -> Step:
         if result is None:

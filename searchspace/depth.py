@@ -1,57 +1,62 @@
-"""The inverse of the cost: how deep stage 3 must be to meet a size."""
+"""The inverse of the cost: how deep stage 3 must be to meet a size, solved rather than searched.
 
-from collections.abc import Callable
+With everything else given, a cost grows by the same amount with every block of stage 3 and, in the styles of H and G, by one norm more with
+every sixth.
+"""
+
 from dataclasses import dataclass
+from math import floor
 
-from searchspace.cost import COST_METRICS, cost
-from searchspace.stacking import stack
-from searchspace.styles import styled
+from searchspace.closed_form import Style, closed_form
+from searchspace.cost import COST_METRICS
 
-CostOfDepth = Callable[[int], int]
+
+@dataclass(frozen=True, slots=True)
+class CostOfDepth:
+    """A cost as an increasing function of L3: `rest` + `block` · L3 + `norm` · (L3 // `every`)."""
+
+    rest: int
+    block: int
+    norm: int = 0
+    every: int = 1
+
+    def __call__(self, l3: int) -> int:
+        """The cost with a stage 3 of `l3` blocks."""
+        return self.rest + self.block * l3 + self.norm * (l3 // self.every)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """A stacking variant whose stage-3 depth is still open, and what its size is measured on."""
+    """A stacking variant whose stage-3 depth is still open, and what its size is measured on; `style` may be an architecture's switches."""
 
     channels: int
     group_channels: int
     l1: int
-    style: str = "t"
+    style: Style = "t"
     image_size: int = 224
     num_classes: int = 1000
 
     def cost_of_depth(self, metric: str) -> CostOfDepth:
-        """The metric (`params`, `flops` or `activations`) as an increasing function of L3; ValueError for another metric."""
+        """The metric (`params`, `flops` or `activations`) by L3; ValueError for another metric and for widths that cannot be."""
         if metric not in COST_METRICS:
             raise ValueError(f"no closed form for {metric!r}; a size is one of {', '.join(COST_METRICS)}")
-        stack(self.channels, self.group_channels, 1, 1, style=self.style)
-
-        def cost_at(l3: int) -> int:
-            depths = (self.l1, self.l1, l3, self.l1)
-            config = styled(channels=self.channels, group_channels=self.group_channels, depths=depths, style=self.style)
-            return int(getattr(cost(config, self.image_size, self.num_classes), metric))
-
-        return cost_at
+        form = closed_form(self.style, self.image_size, self.num_classes)
+        if self.l1 < 1:
+            raise ValueError(f"L1 must be at least 1, got {self.l1}")
+        if violation := form.width_violation(self.channels, self.group_channels):
+            raise ValueError(violation)
+        variables = {"half": self.channels // 2, "g1": self.channels // self.group_channels, "l1": self.l1}
+        rest, block, norm = (part(variables) for part in form.by_depth[metric])
+        return CostOfDepth(rest, block, norm, form.norm_every) if form.norm_every else CostOfDepth(rest, block)
 
 
 def nearest_depth(cost_at: CostOfDepth, target: float) -> int:
     """The L3 ≥ 1 whose cost is nearest to `target`, the smaller of two equally near."""
-    guess = _depth_at(cost_at, target)
-    return min(_around(guess), key=lambda l3: (abs(cost_at(l3) - target), l3))
+    below = max(1, deepest_within(cost_at, target))
+    return min(below, below + 1, key=lambda l3: abs(cost_at(l3) - target))
 
 
 def deepest_within(cost_at: CostOfDepth, limit: float) -> int:
     """The largest L3 whose cost does not exceed `limit`; 0 when even one block does."""
-    guess = _depth_at(cost_at, limit)
-    return max((l3 for l3 in _around(guess) if cost_at(l3) <= limit), default=0)
-
-
-def _depth_at(cost_at: CostOfDepth, size: float) -> int:
-    """Where the straight line through the first seven depths meets `size`: H and G add a norm to every sixth block, hence seven."""
-    first, slope = cost_at(1), (cost_at(7) - cost_at(1)) / 6
-    return max(1, round(1 + (size - first) / slope))
-
-
-def _around(depth: int) -> range:
-    return range(max(1, depth - 2), depth + 3)
+    periods, left = divmod(floor(limit) - cost_at.rest, cost_at.every * cost_at.block + cost_at.norm)
+    return max(0, periods * cost_at.every + min(cost_at.every - 1, left // cost_at.block))

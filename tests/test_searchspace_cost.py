@@ -1,6 +1,12 @@
 """The exact cost against the published figures, the paper's closed form and built networks."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from math import prod
+from random import Random
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -9,12 +15,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dcnv3.layer import DCNv3
-from searchspace.cost import cost, cost_by_part, stage_sides
-from searchspace.depth import Stack, deepest_within, nearest_depth
+from searchspace.cost import COST_METRICS, cost, cost_by_part, stage_sides
+from searchspace.depth import CostOfDepth, Stack, deepest_within, nearest_depth
 from searchspace.model_config import ModelConfig
 from searchspace.presets import PRESETS
 from searchspace.stacking import stack
 from searchspace.styles import STYLES, styled
+from tests.architectures import drawn_architecture, fitting_image_size
 from trainer.internimage import InternImage
 
 PUBLISHED = {  # parameters, of which backbone, FLOPs in G at the preset's image size
@@ -93,6 +100,47 @@ def test_sizes_that_are_no_multiple_of_32_are_rounded_up_stage_by_stage(image_si
     assert (size.params, size.flops, size.activations) == (params, flops, activations)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_no_switch_leads_the_count_astray(seed: int) -> None:
+    random, wrong = Random(seed), []
+    for _ in range(125):
+        config = drawn_architecture(random)
+        image_size, num_classes = fitting_image_size(random, config, 200), random.randint(1, 50)
+        size = cost(config, image_size, num_classes)
+        if (size.params, size.flops, size.activations) != measured(config, image_size, num_classes):
+            wrong.append((config, image_size, num_classes))
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("switches", "params"),
+    [
+        ({"kernel_size": 3, "dw_kernel_size": 3}, 29_918_424),
+        ({"kernel_size": 5, "dw_kernel_size": 5}, 36_989_912),
+        ({"kernel_size": 7, "dw_kernel_size": 7}, 47_597_144),
+        ({"one_group": True, "group_channels": 64}, 26_208_786),
+        ({"unshared_weights": True}, 29_918_424 + 19_780_608),
+        ({"mask_activation": "sigmoid"}, 29_918_424),
+    ],
+)
+def test_the_ablations_of_t_have_their_published_size(switches: dict[str, Any], params: int) -> None:
+    assert cost(replace(PRESETS["T"].config, **switches)).params == params
+    assert f"{19_780_608 / 29_918_424:.1%}" == "66.1%"
+
+
+def test_h_without_its_switches_has_the_size_that_the_paper_s_weight_sharing_figure_fits() -> None:
+    assert cost(stack(320, 32, 6, 32)).params == 1_082_582_020
+
+
+def test_a_core_with_unshared_weights_writes_every_point() -> None:
+    shared = cost(ModelConfig(channels=4, group_channels=4, depths=(1, 1, 1, 1)), 32)
+    unshared = cost(ModelConfig(channels=4, group_channels=4, depths=(1, 1, 1, 1), unshared_weights=True), 32)
+    pixels = [side**2 for side in stage_sides(32)]
+    core = sum((9 - 1) * 4 * 2**stage * n for stage, n in enumerate(pixels))
+    second_masks = sum(9 * 2**stage * n for stage, n in enumerate(pixels))
+    assert (unshared - shared).activations == core + second_masks
+
+
 def measured(config: ModelConfig, image_size: int, num_classes: int) -> tuple[int, int, int]:
     """Parameters of the built network, and FLOPs and activations that hooks count while it runs on the meta device."""
     counts = {"flops": 0, "activations": 0}
@@ -102,15 +150,27 @@ def measured(config: ModelConfig, image_size: int, num_classes: int) -> tuple[in
         counts["flops"] += flops
         counts["activations"] += activations
 
-    with torch.device("meta"):
+    with shapes_only(), torch.device("meta"):
         model = InternImage(config, num_classes=num_classes).eval()
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear | nn.LayerNorm | nn.BatchNorm2d | DCNv3):
-                module.register_forward_hook(count)
-        model(torch.empty(1, 3, image_size, image_size))
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.LayerNorm | nn.BatchNorm2d | DCNv3):
+            module.register_forward_hook(count)
+    with shapes_only(), torch.no_grad():
+        model(torch.empty(1, 3, image_size, image_size, device="meta"))
     if not config.clip_projector:
         counts["flops"] += 12 * config.channels * stage_sides(image_size)[-1] ** 2  # the average pool is a method call
     return sum(p.numel() for p in model.parameters()), counts["flops"], counts["activations"]
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Norms, GELU and initial values leave a shape as it is, which the meta device takes milliseconds to find out."""
+    with ExitStack() as patches:
+        for layer in (nn.LayerNorm, nn.BatchNorm2d, nn.GELU):
+            patches.enter_context(mock.patch.object(layer, "forward", lambda _, x: x))
+        for name in ("kaiming_uniform_", "trunc_normal_", "uniform_", "xavier_uniform_", "zeros_", "ones_"):
+            patches.enter_context(mock.patch.object(nn.init, name, lambda values, *_, **__: values))
+        yield
 
 
 def flops_of(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[int, int]:
@@ -119,7 +179,8 @@ def flops_of(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[int, 
     if isinstance(module, nn.Linear):
         return y.numel() * module.in_features, y.numel()
     if isinstance(module, DCNv3):  # its layers are counted by their own hooks, the core here
-        return 5 * y.numel() * module.kernel_size**2, y.numel()
+        written = y.numel() // module.channels * module.output_proj.in_features
+        return 5 * y.numel() * module.points, written
     return 2 * x.numel(), 0
 
 
@@ -139,6 +200,52 @@ def test_the_solved_depth_is_the_nearest_of_all(drawn: tuple[int, int, int, int,
 def test_depth_is_solved_in_the_styles_that_add_a_norm_to_every_sixth_block() -> None:
     cost_at = Stack(channels=320, group_channels=32, l1=6, style="h").cost_of_depth("params")
     assert nearest_depth(cost_at, cost_at(32)) == deepest_within(cost_at, cost_at(32)) == 32
+
+
+@given(stacks, st.floats(0.01, 20), st.sampled_from("tslhg"), st.sampled_from(COST_METRICS))
+def test_the_solved_depth_is_the_nearest_in_every_style_and_metric(
+    drawn: tuple[int, int, int, int, str], factor: float, style: str, metric: str
+) -> None:
+    c1, group, l1, l3, _ = drawn
+    cost_at = Stack(channels=c1, group_channels=group, l1=l1, style=style).cost_of_depth(metric)
+    config = styled(channels=c1, group_channels=group, depths=(l1, l1, l3 + 1, l1), style=style)
+    assert cost_at(l3 + 1) == getattr(cost(config), metric)
+    target = cost_at(l3 + 1) * factor
+    solved, deepest = nearest_depth(cost_at, target), deepest_within(cost_at, target)
+    nearby = range(max(1, solved - 13), solved + 14)  # costs rise from each depth to the next, so the nearest of these is that of all
+    assert solved == min(nearby, key=lambda depth: abs(cost_at(depth) - target))
+    assert cost_at(deepest) <= target < cost_at(deepest + 1) if deepest else target < cost_at(1)
+
+
+def test_a_solution_evaluates_the_cost_of_two_depths() -> None:
+    seen: list[int] = []
+
+    class Counted(CostOfDepth):
+        def __call__(self, l3: int) -> int:
+            seen.append(l3)
+            return super().__call__(l3)
+
+    cost_at = Stack(channels=64, group_channels=16, l1=4).cost_of_depth("params")
+    assert nearest_depth(Counted(cost_at.rest, cost_at.block), 30_000_000) == 18
+    assert sorted(seen) == [18, 19]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"channels": 48, "group_channels": 32}, "multiple of group_channels"),
+        ({"channels": 3, "group_channels": 1}, "even"),
+        ({"channels": 0, "group_channels": 1}, "at least 1"),
+        ({"l1": 0}, "L1 must be at least 1"),
+        ({"style": "q"}, "unknown style"),
+        ({"style": "h", "image_size": 100}, "exactly twice stage 4"),
+        ({"style": ModelConfig(channels=4, group_channels=4, depths=(1, 1, 1, 1), one_group=True)}, "one_group"),
+        ({"style": ModelConfig(channels=4, group_channels=4, depths=(1, 1, 3, 1), level2_post_norm_block_ids=(0,))}, "level2_post_norm"),
+    ],
+)
+def test_a_stack_that_cannot_be_is_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Stack(**{"channels": 64, "group_channels": 16, "l1": 4, **given}).cost_of_depth("params")
 
 
 def test_an_image_that_the_attention_pool_cannot_serve_is_refused() -> None:

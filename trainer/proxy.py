@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,11 +26,12 @@ SPLIT_SEED = 0  # every study, trial and seed sees the same training, validation
 _cached_dataset = lru_cache(maxsize=2)(load_dataset)  # a reused worker loads its data once
 
 
-def run_proxy(config: ModelConfig, proxy: ProxyConfig, *, seed: int) -> Iterator[ProxyResult]:
+def run_proxy(config: ModelConfig, proxy: ProxyConfig, *, seed: int, weights: Path | None = None) -> Iterator[ProxyResult]:
     """Train the proxy of `config` and yield validation top-1, loss and training seconds after each epoch.
 
     A generator, so that whoever drives it may stop after any epoch. The same seed, device kind and thread count give the same top-1 and
-    loss to the bit on CPU. MemoryError when the device's memory does not suffice; ValueError for channels that do not divide.
+    loss to the bit on CPU. After the last epoch the network's weights are left in the file `weights`, if one is named, with what they are.
+    MemoryError when the device's memory does not suffice; ValueError for channels that do not divide.
     """
     with _memory_errors(), _compute(proxy, seed):
         backend(proxy.device)  # a kernel that has yet to be compiled is, before the clock starts
@@ -43,7 +45,12 @@ def run_proxy(config: ModelConfig, proxy: ProxyConfig, *, seed: int) -> Iterator
             trainer.train_epoch(torch.Generator().manual_seed(_epoch_seed(seed, epoch)))
             seconds += time.perf_counter() - start
             metrics = evaluate(trainer.model, dataset.validation, image_size=proxy.image_size, device=proxy.device)
-        yield ProxyResult(epoch=epoch, metrics={**metrics, "seconds": seconds}, fidelity=proxy.fidelity(epochs=epoch, seed=seed))
+        result = ProxyResult(epoch=epoch, metrics={**metrics, "seconds": seconds}, fidelity=proxy.fidelity(epochs=epoch, seed=seed))
+        if weights is not None and epoch == proxy.epochs:
+            from trainer.weights import save
+
+            save(trainer.model, weights, provenance={"proxy_of": config.to_dict(), "metrics": result.metrics, "fidelity": result.fidelity})
+        yield result
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
