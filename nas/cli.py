@@ -156,16 +156,26 @@ def scale(
 
 @app.command()
 def export(
-    study: StudyName,
-    trial: Annotated[int, typer.Option(help="Number of the trial; `nas pareto STUDY` shows the best.")],
-    format: Annotated[str, typer.Option(help="yaml or json.")] = "yaml",
-    out: Annotated[Path, typer.Option(help="Folder for the file.")] = Path("export"),
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Study of the trials; `nas studies` lists them.")] = None,
+    trial: Annotated[
+        list[int] | None, typer.Option(help="Number of a trial; repeat for several. `nas pareto STUDY` shows the best.")
+    ] = None,
+    front: Annotated[bool, typer.Option("--front", help="All trials of the study's Pareto front.")] = False,
+    variant: Annotated[str | None, typer.Option(help="C1,C',L1,L3, a preset or an exported file, instead of a study.")] = None,
+    style: Style = None,
+    format: Annotated[str, typer.Option(help="yaml, json, opengvlab, huggingface, mmdet or mmseg.")] = "yaml",
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("export"),
     store: Store = DEFAULT_STORE,
 ) -> None:
-    """Write a trial's variant as a file with its provenance. Example: nas export stacking --trial 14 --format yaml --out variants"""
-    from nas import commands
+    """Write variants as files for this and other programs, with their provenance.
 
-    commands.export(study, trial, format, out, store)
+    Example: nas export stacking --trial 14 --format opengvlab --out variants
+    """
+    from nas import commands
+    from nas.export import Choice
+
+    choice = Choice(study=study, trials=tuple(trial or ()), front=front, variant=variant, style=style)
+    commands.export(choice, format, out, store)
 
 
 @app.command()

@@ -18,6 +18,8 @@ from nas.api import Study, open_study
 from nas.api import search as run_search
 from nas.config import StudyConfig
 from nas.errors import MissingExtra, NasError
+from nas.export import Choice
+from nas.export import export as write_exports
 from nas.flags import Flags, parse_numbers, study_config
 from nas.output import Column, Format, metric_column, percent_column, print_rows, text_column
 from nas.trial_table import NUMBER, STATE, VARIANT, choice_columns, noise_text, trial_columns, trial_row
@@ -214,11 +216,10 @@ def _finite(value: float) -> float | None:
     return None if value != value else value  # NaN: a coefficient of 1 that did not keep its dimension
 
 
-def export(name: str, number: int, format: str, out: Path, store: str) -> None:
-    """Write a trial's variant to a file and print its path."""
-    from nas.export import export_trial
-
-    typer.echo(export_trial(open_study(name, store=Store(store, create=False)), number, format=format, out=out))
+def export(choice: Choice, format: str, out: Path, store: str) -> None:
+    """Write variants to files and print the path of each."""
+    for path in write_exports(choice, format=format, out=out, store=store):
+        typer.echo(path)
 
 
 def doctor(store: str, format: Format) -> None:

@@ -1,31 +1,86 @@
-"""Writes a discovered variant as a file that other projects read, with where it comes from."""
+"""Writes variants as files that other projects read, with where they come from."""
 
-import os
-import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nas.api import Study
+from nas.api import Study, open_study
 from nas.errors import NasError
-from searchspace.formats import VariantDocument, document_text
+from nas.placing import Content, place
+from searchspace.formats import VariantDocument, format_named, load_document
 from searchspace.model_config import ModelConfig
+from searchspace.styles import style_of
 from studies.records import Trial
+from studies.store import Store
+
+PACKAGES = ("nas-scaling", "torch", "optuna", "ray")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What to export: trials of a study, its front, or a variant by name, numbers or file; ValueError unless it is one of them."""
+
+    study: str | None = None
+    trials: Sequence[int] = ()
+    front: bool = False
+    variant: str | None = None
+    style: str | None = None
+
+    def __post_init__(self) -> None:
+        chosen = [
+            flag for flag, given in (("--trial", self.trials), ("--front", self.front), ("--variant", self.variant is not None)) if given
+        ]
+        if len(chosen) != 1:
+            raise ValueError(f"choose one of --trial N, --front and --variant VARIANT, got {' and '.join(chosen) or 'none'}")
+        if (self.study is None) != (self.variant is not None):
+            raise ValueError(f"{chosen[0]} {'needs a' if self.study is None else 'takes no'} study, got {self.study or 'none'}")
+        if self.style is not None and self.variant is None:
+            raise ValueError(f"--style goes with --variant only, got --style {self.style} with {chosen[0]}")
+
+
+def export(choice: Choice, *, format: str, out: Path, store: str) -> list[Path]:
+    """Write what was chosen to `out` and return the files or folders, in order; all texts are made before the first is written.
+
+    ValueError for an unknown format or a switch that it cannot express, StoreError for an unknown study or trial, NasError for a trial
+    without an architecture, an empty front and a folder that cannot be written. A store is opened for trials and fronts only.
+    """
+    known = format_named(format)
+    exports = [known.write(document) for document in _documents(choice, store)]
+    return [place(out, files) for files in exports]
 
 
 def export_trial(study: Study, number: int, *, format: str, out: Path) -> Path:
-    """Write a trial's variant to `out` and return the file; it appears whole or not at all.
+    """Write a trial's variant to `out` and return the file or folder; it appears whole or not at all. Errors as for `export`."""
+    return export_document(trial_document(study, study.trial(number)), format=format, out=out)
 
-    ValueError for an unknown format, StoreError for an unknown trial, NasError for a trial without an architecture or a folder that
-    cannot be written.
-    """
-    trial = study.trial(number)
+
+def export_document(document: VariantDocument, *, format: str, out: Path, more: Mapping[str, Content] | None = None) -> Path:
+    """Write a variant to `out`, together with further files by their path below the format's folder, and return the file or folder."""
+    known = format_named(format)
+    entry = known.entry(document.name)
+    beside = {f"{entry}/{path}": content for path, content in (more or {}).items()}
+    return place(out, {**known.write(document), **beside})
+
+
+def trial_document(study: Study, trial: Trial) -> VariantDocument:
+    """A trial's variant with its provenance; NasError for a trial without an architecture."""
     if trial.model is None:
-        raise NasError(f"trial {number} of {study.name!r} has no architecture to export: {trial.reason}")
-    name = f"{study.name}-trial-{number}"
-    document = VariantDocument(name, ModelConfig.from_dict(trial.model), provenance(study, trial))
-    text = document_text(document, format)
-    return write_atomically(out / f"{_file_name(name)}.{format}", text)
+        raise NasError(f"trial {trial.number} of {study.name!r} has no architecture to export: {trial.reason}")
+    return VariantDocument(f"{study.name}-trial-{trial.number}", ModelConfig.from_dict(trial.model), provenance(study, trial))
+
+
+def variant_document(text: str, style: str | None = None) -> VariantDocument:
+    """A variant by name, numbers or file, with what it was called and, for a file, its own provenance; no folder, host or user."""
+    found = load_document(text, style=style)
+    origin = {
+        "variant": Path(text).name or text,
+        "style": style_of(found.config),
+        "origin": dict(found.provenance),
+        "exported_with": _versions(),
+    }
+    return VariantDocument(found.name, found.config, origin)
 
 
 def provenance(study: Study, trial: Trial) -> dict[str, Any]:
@@ -38,32 +93,23 @@ def provenance(study: Study, trial: Trial) -> dict[str, Any]:
         "metrics": dict(trial.metrics),
         "fidelity": dict(trial.fidelity),
         "seed": trial.seed,
-        "exported_with": {package: _version(package) for package in ("nas-scaling", "torch", "optuna", "ray")},
+        "exported_with": _versions(),
     }
 
 
-def write_atomically(path: Path, text: str) -> Path:
-    """Write `text` beside `path` and move it there, so that a reader never sees half a file."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                temporary.chmod(0o644)
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise NasError(f"cannot write {path}: {error.strerror}") from None
-    return path
+def _documents(choice: Choice, store: str) -> list[VariantDocument]:
+    if choice.variant is not None:
+        return [variant_document(choice.variant, choice.style)]
+    assert choice.study is not None, "a choice of trials names its study"
+    study = open_study(choice.study, store=Store(store, create=False))
+    trials = study.front() if choice.front else [study.trial(number) for number in choice.trials]
+    if not trials:
+        raise NasError(f"study {study.name!r} has no complete trial, so its front is empty")
+    return [trial_document(study, trial) for trial in trials]
 
 
-def _file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+def _versions() -> dict[str, str]:
+    return {package: _version(package) for package in PACKAGES}
 
 
 def _version(package: str) -> str:

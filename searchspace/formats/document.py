@@ -1,10 +1,13 @@
 """The versioned document that carries a variant between programs: architecture, style, cost and provenance."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from searchspace.cost import cost
+from searchspace.formats.plain import check_plain
+from searchspace.formats.plain_yaml import dump_yaml
 from searchspace.model_config import ModelConfig
 from searchspace.styles import style_of
 
@@ -12,15 +15,26 @@ FORMAT = "nas-variant"
 VERSION = 1
 KEYS = ("format", "version", "name", "style", "model", "cost", "provenance")
 COST_IMAGE_SIZE, COST_CLASSES = 224, 1000
+# Far above anything trainable; files beyond it are mistakes, and listing a billion blocks would take all memory.
+LARGEST: Mapping[str, int] = {"channels": 2**20, "mlp_ratio": 2**10, "dw_kernel_size": 2**10}
+DEEPEST = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class VariantDocument:
-    """A variant under a name, and where it comes from."""
+    """A variant under a name, and where it comes from; ValueError for sizes beyond reason and provenance that is not plain."""
 
     name: str
     config: ModelConfig
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, largest in LARGEST.items():
+            if getattr(self.config, name) > largest:
+                raise ValueError(f"{name} must be at most {largest:,} in a document, got {getattr(self.config, name):,}")
+        if max(self.config.depths) > DEEPEST:
+            raise ValueError(f"depths must be at most {DEEPEST:,} in a document, got {self.config.depths}")
+        check_plain(self.provenance, "provenance")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; style and cost are there for readers and follow from the architecture."""
@@ -34,6 +48,16 @@ class VariantDocument:
             "cost": {"image_size": COST_IMAGE_SIZE, "num_classes": COST_CLASSES, **size},
             "provenance": dict(self.provenance),
         }
+
+    def to_json(self, *, lines: bool = True) -> str:
+        """`to_dict` as JSON, indented or on one line of ASCII."""
+        if not lines:
+            return json.dumps(self.to_dict(), allow_nan=False)
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def to_yaml(self) -> str:
+        """`to_dict` as YAML."""
+        return dump_yaml(self.to_dict())
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:
