@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from nas.api import Study, open_study, search
     from nas.config import StudyConfig
     from nas.errors import MissingExtra, NasError
+    from nas.network import build
     from searchspace.formats import load_variant
     from searchspace.spaces import scaling_space, stacking_space
     from trainer.proxy_config import ProxyConfig
@@ -19,6 +20,7 @@ _HOMES = {
     "ProxyConfig": "trainer.proxy_config",
     "Study": "nas.api",
     "StudyConfig": "nas.config",
+    "build": "nas.network",
     "load_variant": "searchspace.formats",
     "open_study": "nas.api",
     "scaling_space": "searchspace.spaces",
@@ -33,6 +35,7 @@ __all__ = [
     "Study",
     "StudyConfig",
     "__version__",
+    "build",
     "load_variant",
     "open_study",
     "scaling_space",

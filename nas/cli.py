@@ -13,6 +13,7 @@ from studies.records import DEFAULT_STORE
 Store = Annotated[str, typer.Option("--store", envvar="NAS_STORE", metavar="URL", help="SQL database with the studies.")]
 Table = Annotated[Format, typer.Option("--format", help="How to print: for people, programs or spreadsheets.")]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study; `nas studies` lists them.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Field to change: kernel_size=5; repeat.")]
 Style = Annotated[str | None, typer.Option(help="Bundle of switches: t, s, l, h or g.")]
 
 app = typer.Typer(
@@ -119,7 +120,7 @@ def cost(
     style: Style = None,
     image_size: Annotated[int, typer.Option(help="Side of the image in pixels.")] = 224,
     classes: Annotated[int, typer.Option(help="Classes of the head.")] = 1000,
-    set: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Field to change: kernel_size=5.")] = None,
+    settings: Settings = None,
     batch: Annotated[int, typer.Option(help="Images a training step, for its memory.")] = 64,
     precision: Annotated[str, typer.Option(help="Of training: float32 or bfloat16 (autocast).")] = "float32",
     device: Annotated[str, typer.Option(help="Of training: cuda or cpu, whose autocast keeps less.")] = "cuda",
@@ -134,7 +135,7 @@ def cost(
     from searchspace.memory import Training
 
     how = Training(batch_size=batch, image_size=image_size, num_classes=classes, precision=precision, device=device)
-    commands.cost(variant, style, set or [], how, format)
+    commands.cost(variant, style, settings or [], how, format)
 
 
 @app.command()
@@ -163,19 +164,33 @@ def export(
     front: Annotated[bool, typer.Option("--front", help="All trials of the study's Pareto front.")] = False,
     variant: Annotated[str | None, typer.Option(help="C1,C',L1,L3, a preset or an exported file, instead of a study.")] = None,
     style: Style = None,
-    format: Annotated[str, typer.Option(help="yaml, json, opengvlab, huggingface, mmdet or mmseg.")] = "yaml",
+    settings: Settings = None,
+    format: Annotated[
+        str, typer.Option(help="yaml, json, opengvlab, huggingface, mmdet, mmseg; with weights huggingface, torch, onnx.")
+    ] = "yaml",
+    weights: Annotated[
+        Path | None, typer.Option(help="Trained network: a file, or the folder of `--keep-weights`.", rich_help_panel="Weights")
+    ] = None,
+    as_proxy: Annotated[
+        bool, typer.Option("--as-proxy", help="Export the configuration that a proxy was trained at.", rich_help_panel="Weights")
+    ] = False,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of a program's images; by default as trained, or 224.", min=32, rich_help_panel="Weights")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("export"),
     store: Store = DEFAULT_STORE,
 ) -> None:
-    """Write variants as files for this and other programs, with their provenance.
+    """Write variants as files for this and other programs, with their provenance; with `--weights`, trained networks.
 
     Example: nas export stacking --trial 14 --format opengvlab --out variants
     """
     from nas import commands
     from nas.export import Choice
+    from nas.export_weights import Weights
 
-    choice = Choice(study=study, trials=tuple(trial or ()), front=front, variant=variant, style=style)
-    commands.export(choice, format, out, store)
+    choice = Choice(study=study, trials=tuple(trial or ()), front=front, variant=variant, style=style, settings=tuple(settings or ()))
+    given = Weights.given(weights, as_proxy=as_proxy, image_size=image_size)
+    commands.export(choice, format, out, store, given)
 
 
 @app.command()

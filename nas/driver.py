@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from nas.config import StudyConfig
-from nas.job import Job, Step, trial_name
+from nas.job import Job, Step, weights_file
 from nas.sampler import Sampler, params_key
 from searchspace.model_config import ModelConfig
 from searchspace.space import Candidate
@@ -109,7 +109,7 @@ class Driver:
     def job(self, trial: Trial) -> Job:
         """What a worker needs to train `trial`."""
         assert trial.model is not None, "a trial without an architecture is never queued"
-        weights = None if self._weights is None else self._weights / f"{trial_name(self.study.name, trial.number)}.safetensors"
+        weights = None if self._weights is None else self._weights / weights_file(self.study.name, trial.number)
         return Job(model=ModelConfig.from_dict(trial.model), proxy=self.config.proxy, seed=trial.seed, weights=weights)
 
     def record(self, trial: Trial, step: Step) -> None:

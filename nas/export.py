@@ -1,6 +1,6 @@
 """Writes variants as files that other projects read, with where they come from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -8,10 +8,13 @@ from typing import Any
 
 from nas.api import Study, open_study
 from nas.errors import NasError
-from nas.placing import Content, place
-from searchspace.formats import VariantDocument, format_named, load_document
+from nas.export_weights import CARRIERS, Weights, export_network
+from nas.job import trial_name
+from nas.placing import place
+from searchspace.formats import FORMATS, VariantDocument, format_named, load_document
 from searchspace.model_config import ModelConfig
 from searchspace.styles import style_of
+from searchspace.switch_flags import with_settings
 from studies.records import Trial
 from studies.store import Store
 
@@ -27,6 +30,7 @@ class Choice:
     front: bool = False
     variant: str | None = None
     style: str | None = None
+    settings: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         chosen = [
@@ -36,51 +40,54 @@ class Choice:
             raise ValueError(f"choose one of --trial N, --front and --variant VARIANT, got {' and '.join(chosen) or 'none'}")
         if (self.study is None) != (self.variant is not None):
             raise ValueError(f"{chosen[0]} {'needs a' if self.study is None else 'takes no'} study, got {self.study or 'none'}")
-        if self.style is not None and self.variant is None:
-            raise ValueError(f"--style goes with --variant only, got --style {self.style} with {chosen[0]}")
+        if self.variant is None and (self.style is not None or self.settings):
+            raise ValueError(f"--style and --set go with --variant only, got {chosen[0]}")
 
 
-def export(choice: Choice, *, format: str, out: Path, store: str) -> list[Path]:
+def export(choice: Choice, *, format: str, out: Path, store: str, weights: Weights | None = None) -> list[Path]:
     """Write what was chosen to `out` and return the files or folders, in order; all texts are made before the first is written.
 
-    ValueError for an unknown format or a switch that it cannot express, StoreError for an unknown study or trial, NasError for a trial
-    without an architecture, an empty front and a folder that cannot be written. A store is opened for trials and fronts only.
+    ValueError for an unknown format or a switch that it cannot express, and for weights that are missing, too many or another variant's;
+    StoreError for an unknown study or trial; NasError for a trial without an architecture, an empty front and a folder that cannot be
+    written. A store is opened for trials and fronts only.
     """
-    known = format_named(format)
-    exports = [known.write(document) for document in _documents(choice, store)]
-    return [place(out, files) for files in exports]
+    if weights is None and format in set(CARRIERS) - set(FORMATS):
+        raise ValueError(f"the format {format!r} needs a trained network: --weights FILE, or the folder of a search's --keep-weights")
+    documents = _documents(choice, store)
+    if weights is None:
+        return [place(out, files) for files in [format_named(format).write(document) for document in documents]]
+    if len(documents) > 1 and not weights.path.is_dir():
+        raise ValueError(f"one file of weights fills one variant, not {len(documents)}; name the folder that holds those of each")
+    return [export_network(document, weights, format=format, out=out) for document in documents]
 
 
 def export_trial(study: Study, number: int, *, format: str, out: Path) -> Path:
     """Write a trial's variant to `out` and return the file or folder; it appears whole or not at all. Errors as for `export`."""
-    return export_document(trial_document(study, study.trial(number)), format=format, out=out)
-
-
-def export_document(document: VariantDocument, *, format: str, out: Path, more: Mapping[str, Content] | None = None) -> Path:
-    """Write a variant to `out`, together with further files by their path below the format's folder, and return the file or folder."""
-    known = format_named(format)
-    entry = known.entry(document.name)
-    beside = {f"{entry}/{path}": content for path, content in (more or {}).items()}
-    return place(out, {**known.write(document), **beside})
+    return place(out, format_named(format).write(trial_document(study, study.trial(number))))
 
 
 def trial_document(study: Study, trial: Trial) -> VariantDocument:
     """A trial's variant with its provenance; NasError for a trial without an architecture."""
     if trial.model is None:
         raise NasError(f"trial {trial.number} of {study.name!r} has no architecture to export: {trial.reason}")
-    return VariantDocument(f"{study.name}-trial-{trial.number}", ModelConfig.from_dict(trial.model), provenance(study, trial))
+    return VariantDocument(trial_name(study.name, trial.number), ModelConfig.from_dict(trial.model), provenance(study, trial))
 
 
-def variant_document(text: str, style: str | None = None) -> VariantDocument:
-    """A variant by name, numbers or file, with what it was called and, for a file, its own provenance; no folder, host or user."""
+def variant_document(text: str, style: str | None = None, settings: Sequence[str] = ()) -> VariantDocument:
+    """A variant by name, numbers or file, with what it was called and, for a file, its own provenance; no folder, host or user.
+
+    `settings` such as `kernel_size=5` change single fields.
+    """
     found = load_document(text, style=style)
+    config = with_settings(found.config, settings)
     origin = {
         "variant": Path(text).name or text,
-        "style": style_of(found.config),
+        "style": style_of(config),
+        **({"settings": list(settings)} if settings else {}),
         "origin": dict(found.provenance),
         "exported_with": _versions(),
     }
-    return VariantDocument(found.name, found.config, origin)
+    return VariantDocument("-".join([found.name, *settings]), config, origin)
 
 
 def provenance(study: Study, trial: Trial) -> dict[str, Any]:
@@ -99,7 +106,7 @@ def provenance(study: Study, trial: Trial) -> dict[str, Any]:
 
 def _documents(choice: Choice, store: str) -> list[VariantDocument]:
     if choice.variant is not None:
-        return [variant_document(choice.variant, choice.style)]
+        return [variant_document(choice.variant, choice.style, choice.settings)]
     assert choice.study is not None, "a choice of trials names its study"
     study = open_study(choice.study, store=Store(store, create=False))
     trials = study.front() if choice.front else [study.trial(number) for number in choice.trials]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from searchspace.formats import file_stem
 from searchspace.model_config import ModelConfig
 from studies.records import TrialState
 from trainer.proxy_config import ProxyConfig, ProxyResult
@@ -26,8 +27,13 @@ class Job:
 
 
 def trial_name(study: str, trial: int) -> str:
-    """What files of one trial are called, with nothing in it that a file's name must not hold."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in f"{study}-trial-{trial}")
+    """What a trial is called where its study is not at hand; the stem of its files' names."""
+    return f"{study}-trial-{trial}"
+
+
+def weights_file(study: str, trial: int) -> str:
+    """The file of a trial's weights, in the folder of all."""
+    return f"{file_stem(trial_name(study, trial))}.safetensors"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from nas.errors import NasError
 
-Content = str | bytes | Callable[[Path], None]  # text, bytes, or what writes the file itself
+Content = str | bytes | Callable[[Path], object]  # text, bytes, or what writes the file itself
 
 
 def place(out: Path, files: Mapping[str, Content]) -> Path:

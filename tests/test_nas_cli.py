@@ -257,7 +257,7 @@ def test_packages_are_light_until_used() -> None:
 
 def test_public_names_are_what_they_were() -> None:
     assert " ".join(nas.__all__) == (
-        "MissingExtra NasError ProxyConfig Study StudyConfig __version__ load_variant open_study scaling_space search stacking_space"
+        "MissingExtra NasError ProxyConfig Study StudyConfig __version__ build load_variant open_study scaling_space search stacking_space"
     )
     assert all(getattr(nas, name) is not None for name in nas.__all__)
     assert nas.load_variant("T") == load_variant("t") == preset("T").config

@@ -20,6 +20,7 @@ from trainer.internimage import InternImage
 from trainer.loop import Trainer, evaluate
 from trainer.matmul import fastest_float32_matmul
 from trainer.proxy_config import ProxyConfig, ProxyResult
+from trainer.weights import save
 
 SPLIT_SEED = 0  # every study, trial and seed sees the same training, validation and test images
 
@@ -47,9 +48,8 @@ def run_proxy(config: ModelConfig, proxy: ProxyConfig, *, seed: int, weights: Pa
             metrics = evaluate(trainer.model, dataset.validation, image_size=proxy.image_size, device=proxy.device)
         result = ProxyResult(epoch=epoch, metrics={**metrics, "seconds": seconds}, fidelity=proxy.fidelity(epochs=epoch, seed=seed))
         if weights is not None and epoch == proxy.epochs:
-            from trainer.weights import save
-
-            save(trainer.model, weights, provenance={"proxy_of": config.to_dict(), "metrics": result.metrics, "fidelity": result.fidelity})
+            origin = {"proxy_of": config.to_dict(), "metrics": dict(result.metrics), "fidelity": dict(result.fidelity)}
+            save(trainer.model, weights, provenance=origin)
         yield result
 
 

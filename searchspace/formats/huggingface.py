@@ -7,13 +7,12 @@ from typing import Any
 from searchspace.formats.document import VariantDocument
 from searchspace.formats.foreign import ARCHITECTURE, Section, from_keys, to_keys
 from searchspace.formats.scaled import classifier_drop_path_rate
-from searchspace.formats.source import Source, read_source
+from searchspace.formats.source import PROVENANCE_FILE, Source, read_source
 from searchspace.recipes import IMAGENET
 
 NAME = "huggingface"
 MODEL_TYPE = "internimage"
 CLS_SCALE = 1.5  # the head's width over the last stage's
-PROVENANCE_FILE = "provenance.json"
 TRAINING = ("num_classes", "drop_rate", "drop_path_rate", "drop_path_type", "act_layer", "norm_layer", "cls_scale", "with_cp")
 # What the library itself adds when it saves a configuration.
 LIBRARY = ("_name_or_path", "architectures", "auto_map", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from searchspace.formats.document import VariantDocument
 from searchspace.formats.plain import one_line
-from searchspace.formats.source import CONFIG_FILE, file_of, is_file, read_source
+from searchspace.formats.source import FOLDER_FILES, file_of, is_file, read_source
 from searchspace.formats.table import document_of
 from searchspace.model_config import ModelConfig
 from searchspace.presets import PRESETS, preset
@@ -50,7 +50,7 @@ def read_document(path: Path) -> VariantDocument:
 
 
 def _is_exported(text: str) -> bool:
-    return is_file(text) or is_file(f"{text}/{CONFIG_FILE}")
+    return is_file(text) or any(is_file(f"{text}/{name}") for name in FOLDER_FILES)
 
 
 def _stacked(text: str) -> VariantDocument:

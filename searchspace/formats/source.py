@@ -10,7 +10,9 @@ from searchspace.formats.plain import check_plain, one_line, parse_json
 from searchspace.formats.plain_yaml import parse_yaml
 
 MAX_BYTES = 1_000_000
-CONFIG_FILE = "config.json"  # what a folder is read from
+CONFIG_FILE = "config.json"
+PROVENANCE_FILE = "provenance.json"
+FOLDER_FILES = (CONFIG_FILE, PROVENANCE_FILE)  # what a folder is read from, the first that it has
 ASSIGNMENTS = ("model", "variant")  # all that is taken from a Python configuration
 
 
@@ -42,8 +44,10 @@ def read_mapping(path: Path) -> Any:
 
 
 def file_of(path: Path) -> Path:
-    """The file itself, or a folder's `config.json`."""
-    return path / CONFIG_FILE if path.is_dir() else path
+    """The file itself, or of a folder the one that says what is in it."""
+    if not path.is_dir():
+        return path
+    return next((path / name for name in FOLDER_FILES if (path / name).is_file()), path / CONFIG_FILE)
 
 
 def is_file(text: str) -> bool:

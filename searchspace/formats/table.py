@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from searchspace.formats import document as own
 from searchspace.formats import huggingface, opengvlab, openmmlab
 from searchspace.formats.document import VariantDocument
-from searchspace.formats.source import CONFIG_FILE, Source
+from searchspace.formats.source import CONFIG_FILE, PROVENANCE_FILE, Source
 
 Part = Callable[[VariantDocument], str]
 LONGEST_STEM = 150
@@ -53,7 +53,7 @@ FORMATS: Mapping[str, Format] = {
     huggingface.NAME: Format(
         summary="folder with a config.json for Transformers",
         suffix="",
-        parts={CONFIG_FILE: huggingface.write, huggingface.PROVENANCE_FILE: VariantDocument.to_json},
+        parts={CONFIG_FILE: huggingface.write, PROVENANCE_FILE: VariantDocument.to_json},
         recognises=huggingface.recognises,
         read=huggingface.read,
     ),

@@ -1,0 +1,172 @@
+"""Trained networks out: which weights may fill which variant, and what each file gives where it is read."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import nas
+from nas.errors import NasError
+from nas.export import Choice, export
+from nas.export_weights import CARRIERS, Weights
+from searchspace.formats import read_document
+from searchspace.stacking import stack
+from trainer.weights import describe, load, save
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of weights that a search of two trials kept, and its store."""
+    folder = tmp_path_factory.mktemp("searched")
+    config = nas.StudyConfig(
+        space=nas.stacking_space(channels=[16], group_channels=[8], l1=[1], l3=[1, 2], target=None),
+        proxy=nas.ProxyConfig(epochs=1, train_fraction=0.1),
+    )
+    store = f"sqlite:///{folder}/nas.db"
+    nas.search(config, name="two / small", store=store, engine="local", keep_weights=folder / "weights")
+    return folder / "weights", store
+
+
+def images(n: int = 2) -> torch.Tensor:
+    return torch.randn(n, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(images())
+
+
+def read_back(format: str, folder: Path) -> torch.Tensor:
+    if format == "huggingface":
+        return logits(nas.build(folder, weights=folder / "model.safetensors"))
+    if format == "torch":
+        return torch.export.load(folder / "model.pt2").module()(images()).detach()
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"images": images().numpy()})[0])
+
+
+def test_a_search_keeps_the_weights_of_every_trial_with_what_they_are(searched: tuple[Path, str]) -> None:
+    folder, store = searched
+    trials = nas.open_study("two / small", store=store).trials()
+    assert sorted(path.name for path in folder.iterdir()) == [f"two---small-trial-{trial.number}.safetensors" for trial in trials]
+    for trial in trials:
+        kept = describe(folder / f"two---small-trial-{trial.number}.safetensors")
+        assert kept is not None
+        assert kept["provenance"]["proxy_of"] == trial.model
+        assert kept["provenance"]["metrics"] == trial.metrics
+        assert kept["provenance"]["fidelity"] == trial.fidelity
+        assert kept["model"]["channels"] == 4
+        assert kept["num_classes"] == 10
+
+
+@pytest.mark.parametrize("format", CARRIERS)
+def test_a_proxy_s_weights_are_refused_for_the_variant_and_exported_as_the_proxy(
+    format: str, searched: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, store = searched
+    choice = Choice(study="two / small", trials=[0])
+    with pytest.raises(ValueError, match=r"weights of a proxy \(channels / 4: 4,2,1,1\), not of 16,8,1,1 itself; --as-proxy"):
+        export(choice, format=format, out=tmp_path, store=store, weights=Weights(path=folder))
+    assert not any(tmp_path.iterdir())
+    (written,) = export(choice, format=format, out=tmp_path, store=store, weights=Weights(path=folder, as_proxy=True))
+    file = folder / "two---small-trial-0.safetensors"
+    document = read_document(written)
+    assert document.name == "two / small-trial-0-proxy"
+    assert document.provenance["proxy"]["channel_divisor"] == 4
+    assert document.config == nas.load_variant(str(written)) == stack(4, 2, 1, 1)
+    expected = logits(nas.build(stack(4, 2, 1, 1), weights=file))
+    assert expected.shape == (2, 10)
+    torch.testing.assert_close(read_back(format, written), expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_a_front_is_exported_from_the_folder_of_its_weights(searched: tuple[Path, str], tmp_path: Path) -> None:
+    folder, store = searched
+    front = nas.open_study("two / small", store=store).front()
+    choice, weights = Choice(study="two / small", front=True), Weights(path=folder, as_proxy=True)
+    written = export(choice, format="huggingface", out=tmp_path, store=store, weights=weights)
+    assert [path.name for path in written] == [f"two---small-trial-{trial.number}-proxy" for trial in front]
+
+
+def small(tmp_path: Path, **options: Any) -> tuple[Path, torch.Tensor]:
+    """A file of a network's weights trained as it is, and its logits."""
+    torch.manual_seed(0)
+    model = nas.build("16,4,1,2", num_classes=7, **options)
+    return save(model, tmp_path / "whole.safetensors", provenance={"fidelity": {"image_size": SIZE}}), logits(model)
+
+
+@pytest.mark.parametrize("format", CARRIERS)
+def test_weights_of_the_variant_itself_fill_it(format: str, tmp_path: Path) -> None:
+    file, expected = small(tmp_path)
+    choice = Choice(variant="16,4,1,2")
+    (written,) = export(choice, format=format, out=tmp_path / "out", store="", weights=Weights(path=file))
+    torch.testing.assert_close(read_back(format, written), expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_released_weights_carry_no_description_and_fill_what_they_fit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, expected = small(tmp_path)
+    torch.save({"model": load_file(file)}, tmp_path / "released.pth")
+    weights = Weights(path=tmp_path / "released.pth", image_size=SIZE)
+    with caplog.at_level(logging.WARNING):
+        (written,) = export(Choice(variant="16,4,1,2"), format="torch", out=tmp_path, store="", weights=weights)
+    assert not caplog.messages
+    torch.testing.assert_close(read_back("torch", written), expected, rtol=0, atol=1e-3)
+
+
+def test_an_exported_network_s_weights_load_into_a_network_of_the_variant(tmp_path: Path) -> None:
+    file, expected = small(tmp_path)
+    (written,) = export(Choice(variant="16,4,1,2"), format="huggingface", out=tmp_path, store="", weights=Weights(path=file))
+    model = nas.build("16,4,1,2", num_classes=7)
+    assert load(model, written / "model.safetensors").reinitialised == ()
+    torch.testing.assert_close(logits(model), expected)
+
+
+@pytest.mark.parametrize(
+    ("variant", "format", "message"),
+    [
+        ("16,4,1,3", "onnx", r"weights of 16,4,1,2 \(style t\), not of 16,4,1,3"),
+        ("16,4,1,2", "yaml", "the format 'yaml' carries no weights; huggingface, torch, onnx do"),
+        ("16,4,1,2", "png", "the format 'png' carries no weights"),
+    ],
+)
+def test_weights_that_do_not_belong_together_with_the_rest_are_refused(variant: str, format: str, message: str, tmp_path: Path) -> None:
+    file, _ = small(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        export(Choice(variant=variant), format=format, out=tmp_path / "out", store="", weights=Weights(path=file))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_program_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the format 'onnx' needs a trained network: --weights FILE"):
+        export(Choice(variant="T"), format="onnx", out=tmp_path / "out", store="")
+
+
+def test_one_file_does_not_fill_two_variants(searched: tuple[Path, str], tmp_path: Path) -> None:
+    folder, store = searched
+    weights = Weights(path=folder / "two---small-trial-0.safetensors", as_proxy=True)
+    with pytest.raises(ValueError, match="one file of weights fills one variant, not 2"):
+        export(Choice(study="two / small", trials=[0, 1]), format="torch", out=tmp_path, store=store, weights=weights)
+
+
+def test_a_switch_that_hugging_face_lacks_is_refused_with_weights_too(tmp_path: Path) -> None:
+    model = nas.build(replace(stack(16, 4, 1, 2), kernel_size=5), num_classes=7)
+    file = save(model, tmp_path / "five.safetensors")
+    choice = Choice(variant="16,4,1,2", settings=["kernel_size=5"])
+    with pytest.raises(ValueError, match="kernel_size"):
+        export(choice, format="huggingface", out=tmp_path / "out", store="", weights=Weights(path=file))
+    (written,) = export(choice, format="torch", out=tmp_path / "out", store="", weights=Weights(path=file, image_size=SIZE))
+    assert nas.load_variant(str(written)).kernel_size == 5
+
+
+def test_a_folder_of_weights_that_cannot_be_made_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NasError, match="cannot make the folder"):
+        nas.search(store=f"sqlite:///{tmp_path}/nas.db", keep_weights=tmp_path / "file" / "weights")
+    assert not (tmp_path / "nas.db").exists()
