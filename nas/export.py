@@ -40,8 +40,9 @@ class Choice:
             raise ValueError(f"choose one of --trial N, --front and --variant VARIANT, got {' and '.join(chosen) or 'none'}")
         if (self.study is None) != (self.variant is not None):
             raise ValueError(f"{chosen[0]} {'needs a' if self.study is None else 'takes no'} study, got {self.study or 'none'}")
-        if self.variant is None and (self.style is not None or self.settings):
-            raise ValueError(f"--style and --set go with --variant only, got {chosen[0]}")
+        for flag, given in (("--style", self.style), ("--set", self.settings)):
+            if given and self.variant is None:
+                raise ValueError(f"{flag} goes with --variant only, got {flag} with {chosen[0]}")
 
 
 def export(choice: Choice, *, format: str, out: Path, store: str, weights: Weights | None = None) -> list[Path]:
@@ -51,19 +52,30 @@ def export(choice: Choice, *, format: str, out: Path, store: str, weights: Weigh
     StoreError for an unknown study or trial; NasError for a trial without an architecture, an empty front and a folder that cannot be
     written. A store is opened for trials and fronts only.
     """
-    if weights is None and format in set(CARRIERS) - set(FORMATS):
-        raise ValueError(f"the format {format!r} needs a trained network: --weights FILE, or the folder of a search's --keep-weights")
-    documents = _documents(choice, store)
     if weights is None:
-        return [place(out, files) for files in [format_named(format).write(document) for document in documents]]
+        return _export_configurations(choice, format, out, store)
+    documents = _documents(choice, store)
     if len(documents) > 1 and not weights.path.is_dir():
         raise ValueError(f"one file of weights fills one variant, not {len(documents)}; name the folder that holds those of each")
     return [export_network(document, weights, format=format, out=out) for document in documents]
 
 
+def _export_configurations(choice: Choice, format: str, out: Path, store: str) -> list[Path]:
+    if format in set(CARRIERS) - set(FORMATS):
+        raise ValueError(f"the format {format!r} needs a trained network: --weights FILE, or the folder of a search's --keep-weights")
+    known = format_named(format)
+    exports = [known.write(document) for document in _documents(choice, store)]
+    return [place(out, files) for files in exports]
+
+
 def export_trial(study: Study, number: int, *, format: str, out: Path) -> Path:
     """Write a trial's variant to `out` and return the file or folder; it appears whole or not at all. Errors as for `export`."""
-    return place(out, format_named(format).write(trial_document(study, study.trial(number))))
+    return export_document(trial_document(study, study.trial(number)), format=format, out=out)
+
+
+def export_document(document: VariantDocument, *, format: str, out: Path) -> Path:
+    """Write a variant to `out` and return the file or folder; errors as for `export`."""
+    return place(out, format_named(format).write(document))
 
 
 def trial_document(study: Study, trial: Trial) -> VariantDocument:

@@ -187,16 +187,17 @@ def test_a_folder_with_somebody_else_s_files_is_left_alone(tmp_path: Path) -> No
 
 def test_further_files_come_with_a_folder_or_not_at_all(tmp_path: Path) -> None:
     document = VariantDocument("x", preset("T").config)
+    texts = FORMATS["huggingface"].write(document)
 
     def broken(path: Path) -> None:
         path.write_bytes(b"half")
         raise RuntimeError("out of weights")
 
     with pytest.raises(RuntimeError, match="out of weights"):
-        export_document(document, format="huggingface", out=tmp_path, more={"model.bin": broken})
+        place(tmp_path, {**texts, "x/model.bin": broken})
     assert list(tmp_path.iterdir()) == []
-    more = {"model.bin": b"\x00\x01", "notes/read.txt": "text", "written": lambda path: path.write_text("by itself")}
-    path = export_document(document, format="huggingface", out=tmp_path, more=more)  # type: ignore[arg-type]
+    more = {"x/model.bin": b"\x00\x01", "x/notes/read.txt": "text", "x/written": lambda path: path.write_text("by itself")}
+    path = place(tmp_path, {**texts, **more})
     assert (path / "model.bin").read_bytes() == b"\x00\x01"
     assert (path / "notes" / "read.txt").read_text() == "text"
     assert (path / "written").read_text() == "by itself"
