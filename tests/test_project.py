@@ -13,6 +13,8 @@ import typer
 
 import nas
 from nas.cli import app
+from searchspace import PRESETS, cost
+from searchspace.switch_flags import with_settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -63,6 +65,16 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 def test_no_figure_of_the_readme_is_still_to_come() -> None:
     assert re.findall(r"@[A-Z_]+@|TODO|TBD", README) == []
+
+
+def test_the_readme_s_table_of_the_family_is_the_cost_of_its_networks() -> None:
+    rows = re.findall(r"^\| (\w+)(?:, `(.+?)`)? \| ([\d,]+) \| [^|]+ \| ([\d,.]+) at (\d+)² \| \S+ \| ([\d,]+) \|$", README, re.MULTILINE)
+    assert [name for name, *_ in rows] == [*PRESETS, "T", "T", "T"]
+    for name, changes, params, gflops, side, tensors in rows:
+        config = with_settings(PRESETS[name].config, changes.split())
+        size = cost(config, int(side))
+        assert (params, gflops) == (f"{size.params:,}", f"{size.flops / 1e9:,.2f}"), name
+        assert len(nas.build(config, device="meta").state_dict()) == int(tensors.replace(",", "")), name
 
 
 def test_every_link_and_picture_of_the_readme_is_in_the_repository() -> None:
