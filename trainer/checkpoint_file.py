@@ -3,12 +3,14 @@
 import json
 import re
 import shlex
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +21,8 @@ from searchspace.formats.plain import check_plain, one_line, parse_json
 from searchspace.model_config import ModelConfig
 from trainer.programs import replacing
 
+_Read = TypeVar("_Read")
+
 SUFFIX = ".safetensors"
 METADATA_KEY = "nas-weights"
 STATE_DICTS = ("model", "state_dict", "module")  # where a training's file keeps the network; the first that is there wins
@@ -28,7 +32,7 @@ CONVERSION = (
     "x = plain(next((x[key] for key in (\"model\", \"state_dict\", \"module\") if key in x), x)); "
     "st.save_file({name: value.clone().contiguous() for name, value in x.items() if hasattr(value, \"clone\")}, sys.argv[2])"
 )  # fmt: skip
-_UNSAFE = re.compile(r"GLOBAL (\S+)")
+_REFUSALS = {r"GLOBAL (\S{1,100})": "holds more than tensors ({})", "Unsupported operand 149": "is a pickle of protocol 4 or later"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +99,21 @@ def _kind_of(start: bytes) -> str | None:
     return "safetensors" if start[8:9] == b"{" else None
 
 
-def _guarded(path: Path, read: Callable[[Path], Any]) -> Any:
+def _guarded(path: Path, read: Callable[[Path], _Read]) -> _Read:
     try:
         return read(path)
     except Exception as error:  # a damaged pickle can raise anything
-        if unsafe := _UNSAFE.search(str(error)):
+        raise ValueError(f"{path}: {_reason(path, error)}") from None
+
+
+def _reason(path: Path, error: Exception) -> str:
+    for pattern, refusal in _REFUSALS.items():
+        if found := re.search(pattern, str(error)):
             command = shlex.join(["python", "-c", CONVERSION, str(path), str(path.with_suffix(SUFFIX))])
-            reason = f"holds more than tensors ({unsafe[1][:100]}) and is not loaded; if you trust its origin, convert it once: {command}"
-        else:
-            reason = one_line(error) if type(error) is ValueError else f"damaged: {one_line(error)}"
-        raise ValueError(f"{path}: {reason}") from None
+            return f"{refusal.format(*found.groups())} and is not loaded; if you trust its origin, convert it once: {command}"
+    if isinstance(error, UnpicklingError):  # its text recommends to load the file without any protection
+        return "damaged: not a pickle of tensors"
+    return one_line(error) if type(error) is ValueError else f"damaged: {one_line(error)}"
 
 
 def _metadata(path: Path) -> Mapping[str, Any] | None:
@@ -136,11 +145,13 @@ def _read_zip(path: Path) -> CheckpointFile:
         member.filename.endswith("/constants.pkl") for member in members
     ):
         raise ValueError("not a state dict of torch.save: an archive of another kind, or a saved program")
-    return _state_dict(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+    return _load_pickle(path, mmap=True)
 
 
-def _read_pickle(path: Path) -> CheckpointFile:
-    return _state_dict(torch.load(path, map_location="cpu", weights_only=True))
+def _load_pickle(path: Path, *, mmap: bool = False) -> CheckpointFile:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")  # what cannot be read of it is an error all the same
+        return _state_dict(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap))
 
 
 def _state_dict(loaded: Any) -> CheckpointFile:
@@ -161,4 +172,4 @@ def _named(values: Mapping[Any, Any]) -> Mapping[str, Any]:
     return values
 
 
-_READERS: Mapping[str, Callable[[Path], CheckpointFile]] = {"safetensors": _read_safetensors, "zip": _read_zip, "pickle": _read_pickle}
+_READERS: Mapping[str, Callable[[Path], CheckpointFile]] = {"safetensors": _read_safetensors, "zip": _read_zip, "pickle": _load_pickle}

@@ -32,10 +32,11 @@ def fit(model: InternImage, tensors: Mapping[str, Tensor], *, trained_as: ModelC
     """
     if trained_as is not None:
         _check_architecture(trained_as, model.config)
-    own, converted = model.state_dict(), ()
+    own = model.state_dict()
     shapes = {name: tensor.shape for name, tensor in own.items()}
-    if (centerless := without_center(tensors, shapes, model.config)) is not None:
-        tensors, converted = centerless, ("offsets and masks without the centre point",)
+    centerless = without_center(tensors, shapes, model.config)
+    converted = () if centerless is None else ("offsets and masks without the centre point",)
+    tensors = tensors if centerless is None else centerless
     absent = _other_classes(tensors, shapes) | _missing(tensors, shapes, backbone=backbone)
     tensors = {name: tensor for name, tensor in tensors.items() if name not in absent}
     _check_names(tensors, {name: shape for name, shape in shapes.items() if name not in absent})
