@@ -38,7 +38,7 @@ OPERATORS: Mapping[str, str] = {
     "aten::_foreach_norm": "optimizer",
     "aten::_foreach_mul_": "optimizer",
 }
-CONVOLUTIONS = ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::_conv_depthwise2d", "aten::thnn_conv2d")
+CONVOLUTIONS = {"aten::mkldnn_convolution": 1, "aten::convolution_backward": 2}  # where their weight stands among the arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _part(linears: Mapping[tuple[int, int], str], event: Any) -> str:
         if ancestor.name in ("aten::addmm", "aten::mm"):
             return _linear_part(linears, ancestor.input_shapes)
         if ancestor.name in CONVOLUTIONS:
-            weight = next(shape for shape in ancestor.input_shapes[1:] if len(shape) == 4 and shape[2] == shape[3] < 8)
+            weight = ancestor.input_shapes[CONVOLUTIONS[ancestor.name]]
             return "depthwise convolution" if weight[1] == 1 else "other convolutions"
         if ancestor.name in OPERATORS:
             return OPERATORS[ancestor.name]
