@@ -41,13 +41,12 @@ def marginal_rows(config: ModelConfig, image_size: int, num_classes: int) -> lis
 
 
 def _larger(config: ModelConfig) -> dict[str, ModelConfig]:
-    blocks = {f"block in stage {stage + 1}": _deeper(config, stage) for stage in range(len(config.depths))}
+    blocks = {f"block in stage {stage + 1}{' (L3)' if stage == 2 else ''}": _deeper(config, stage) for stage in range(len(config.depths))}
     channels = _wider(config)
     wider = restack(config, channels=channels, group_channels=config.group_channels, depths=config.depths)
     return {
         **blocks,
         "L1 (stages 1, 2 and 4)": _deeper(config, 0, 1, 3),
-        "L3 (stage 3)": blocks["block in stage 3"],
         f"C' (C1 = {channels})": wider,
     }
 

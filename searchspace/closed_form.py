@@ -12,7 +12,7 @@ from operator import add
 from searchspace.cost import COST_METRICS, Shape, count_by_part
 from searchspace.model_config import STAGES, ModelConfig, width_violation
 from searchspace.polynomial import Number, Polynomial, as_polynomial
-from searchspace.styles import POST_NORM_EVERY, styled
+from searchspace.styles import POST_NORM_EVERY, has_post_norms, styled
 
 Style = str | ModelConfig  # the name of a style, or an architecture whose switches are meant
 
@@ -66,10 +66,10 @@ def _symbols(switches: ModelConfig) -> Shape:
 
 def _norm_every(switches: ModelConfig) -> int:
     ids, l3 = switches.level2_post_norm_block_ids, switches.depths[2]
-    if not ids:
-        return 0
-    if ids != tuple(range(POST_NORM_EVERY - 1, l3, POST_NORM_EVERY)):
+    if has_post_norms(switches):
+        return POST_NORM_EVERY
+    if ids:
         raise ValueError(
             f"a closed form needs level2_post_norm_block_ids behind every block number {POST_NORM_EVERY} or none, got {ids} for L3={l3}"
         )
-    return POST_NORM_EVERY
+    return 0

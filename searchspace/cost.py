@@ -9,8 +9,8 @@ elements written by convolutions, linears and DCNv3 cores; with unshared weights
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from operator import add
-from typing import Self
+from operator import add, index
+from typing import Self, SupportsIndex
 
 from searchspace.model_config import STAGES, ModelConfig
 from searchspace.polynomial import Number
@@ -76,6 +76,7 @@ def cost_by_part(config: ModelConfig, image_size: int = 224, num_classes: int = 
 
 def count_by_part(switches: ModelConfig, shape: Shape, image_size: int, num_classes: int) -> Mapping[str, Count]:
     """`cost_by_part` of a network with the switches of one architecture and the shape of another, in the shape's numbers or symbols."""
+    image_size, num_classes = whole("image_size", image_size), whole("num_classes", num_classes)
     _check_sizes(switches, image_size, num_classes)
     sides = stage_sides(image_size)
     parts = {"stem": _stem(shape, image_size)}
@@ -83,6 +84,16 @@ def count_by_part(switches: ModelConfig, shape: Shape, image_size: int, num_clas
         parts[f"stage {stage + 1}"] = _stage(switches, shape, stage, sides)
     parts["head"] = _clip_head(shape, sides, num_classes) if switches.clip_projector else _head(shape, sides, num_classes)
     return parts
+
+
+def whole(name: str, value: SupportsIndex) -> int:
+    """A size as Python's unbounded number, NumPy's taken over; ValueError for one that is not whole."""
+    try:
+        if not isinstance(value, bool):
+            return index(value)
+    except TypeError:
+        pass
+    raise ValueError(f"{name} must be whole, got {value!r}")
 
 
 def stage_sides(image_size: int) -> tuple[int, ...]:

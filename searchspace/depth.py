@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import floor
 
 from searchspace.closed_form import Style, closed_form
-from searchspace.cost import COST_METRICS
+from searchspace.cost import COST_METRICS, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,12 @@ class Stack:
         if metric not in COST_METRICS:
             raise ValueError(f"no closed form for {metric!r}; a size is one of {', '.join(COST_METRICS)}")
         form = closed_form(self.style, self.image_size, self.num_classes)
-        if self.l1 < 1:
-            raise ValueError(f"L1 must be at least 1, got {self.l1}")
-        if violation := form.width_violation(self.channels, self.group_channels):
+        channels, group_channels, l1 = (whole(name, getattr(self, name)) for name in ("channels", "group_channels", "l1"))
+        if l1 < 1:
+            raise ValueError(f"L1 must be at least 1, got {l1}")
+        if violation := form.width_violation(channels, group_channels):
             raise ValueError(violation)
-        variables = {"half": self.channels // 2, "g1": self.channels // self.group_channels, "l1": self.l1}
+        variables = {"half": channels // 2, "g1": channels // group_channels, "l1": l1}
         rest, block, norm = (part(variables) for part in form.by_depth[metric])
         return CostOfDepth(rest, block, norm, form.norm_every) if form.norm_every else CostOfDepth(rest, block)
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from searchspace.cost import cost
+from searchspace.cost import cost, whole
 from searchspace.model_config import STAGES, ModelConfig
 from searchspace.saved_tensors import Batch, block, downsample, loss, pooled, stem
 from searchspace.tape import FLOAT32, Precision, Stored, Tape
@@ -45,6 +45,8 @@ class Training:
         for name, known in (("precision", WIDTHS), ("device", WIDE_NORMS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        for name in ("batch_size", "image_size", "num_classes"):
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if unknown := sorted(set(self.checkpointed_stages) - set(range(STAGES))):

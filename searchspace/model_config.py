@@ -7,6 +7,9 @@ from typing import Any, Self
 
 STAGES = 4
 LARGEST_KERNEL = 7  # points a side of the DCNv3 operator
+# Far above anything trainable; what goes beyond is a mistake, and listing a billion blocks would take all memory.
+LARGEST: Mapping[str, int] = {"channels": 2**20, "mlp_ratio": 2**10, "dw_kernel_size": 2**10}
+DEEPEST = 10_000
 MASK_ACTIVATIONS = ("softmax", "sigmoid")
 SWITCHES = ("post_norm", "res_post_norm", "center_feature_scale", "clip_projector", "remove_center", "one_group", "unshared_weights")
 ABLATIONS: Mapping[str, Any] = {"remove_center": False, "one_group": False, "mask_activation": "softmax", "unshared_weights": False}
@@ -119,6 +122,11 @@ class ModelConfig:
             _check_positive(name, getattr(self, name))
         for depth in self.depths:
             _check_positive("depths", depth)
+        for name, largest in LARGEST.items():
+            if getattr(self, name) > largest:
+                raise ValueError(f"{name} must be at most {largest:,}, got {name}={getattr(self, name)}")
+        if max(self.depths) > DEEPEST:
+            raise ValueError(f"depths must be at most {DEEPEST:,}, got depths={self.depths}")
         for name, value in (("offset_scale", self.offset_scale), ("layer_scale", self.layer_scale)):
             if value is not None and not _is_positive_number(value):
                 raise ValueError(f"{name} must be a positive number, got {value!r}")

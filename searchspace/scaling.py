@@ -3,8 +3,7 @@
 import math
 
 from searchspace.model_config import ModelConfig
-from searchspace.stacking import stack
-from searchspace.styles import restack
+from searchspace.styles import restack, restyled
 
 ALPHA, BETA = 1.09, 1.36  # the paper's best pair
 WIDTH_EXPONENT = 1.99  # α · β^1.99 ≈ 2: one step of φ doubles the size
@@ -17,19 +16,21 @@ def compound_scale(
 ) -> ModelConfig:
     """`base` with depth D · α^φ and width C1 · β^φ; φ = 0 is the identity when nothing else changes.
 
-    D = 3 · L1 + L3 is rounded first and then split in the base's ratio of L3 to L1; C1 is rounded to the nearest multiple of C'.
-    The result keeps the base's style unless `style` names another. ValueError for α or β below 1, a φ that is not finite and a base
-    that is not an AABA stack.
+    D = 3 · L1 + L3 is rounded first and then split in the base's ratio of L3 to L1; C1 is rounded to the nearest multiple of C' (of 2 with
+    one group). The result keeps the base's style unless `style` names another. ValueError for α or β below 1, a φ that is not finite and a
+    base that is not an AABA stack.
     """
     _check(base, phi, alpha, beta)
     group = base.group_channels if group_channels is None else group_channels
     if group < 1:
         raise ValueError(f"group_channels must be at least 1, got {group}")
-    channels = max(1, _round(base.channels * beta**phi / group)) * group
+    if base.one_group and group_channels is not None:
+        raise ValueError(f"one_group makes a group of all channels, so it takes no group_channels, got {group_channels}")
+    step = 2 if base.one_group else group
+    channels = max(1, _round(base.channels * beta**phi / step)) * step
     l1, l3 = split_depth(_round(paper_depth(base) * alpha**phi), base)
-    if style is not None:
-        return stack(channels, group, l1, l3, style=style)
-    return restack(base, channels=channels, group_channels=group, depths=(l1, l1, l3, l1))
+    scaled = restack(base, channels=channels, group_channels=group, depths=(l1, l1, l3, l1))
+    return scaled if style is None else restyled(scaled, style)
 
 
 def paper_depth(config: ModelConfig) -> int:

@@ -1,10 +1,10 @@
 """The published bundles of switches, named for the variant that introduced each: t, s, l, h and g."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
-from searchspace.model_config import ModelConfig
+from searchspace.model_config import DEEPEST, ModelConfig
 
 POST_NORM_EVERY = 6  # H and G put an extra norm after every sixth block of stage 3
 
@@ -28,8 +28,19 @@ def switches(style: str, l3: int) -> dict[str, Any]:
         raise ValueError(f"unknown style {style!r}; known: {', '.join(STYLES)}")
     values = dict(STYLES[style])
     if values.pop("level2_post_norm", False):
-        values["level2_post_norm_block_ids"] = tuple(range(POST_NORM_EVERY - 1, l3, POST_NORM_EVERY))
+        values["level2_post_norm_block_ids"] = post_norm_ids(l3)
     return values
+
+
+def post_norm_ids(l3: int) -> tuple[int, ...]:
+    """The blocks of a stage 3 of `l3` blocks that have a norm behind them in H and G: every sixth."""
+    return tuple(range(POST_NORM_EVERY - 1, min(l3, DEEPEST), POST_NORM_EVERY))
+
+
+def has_post_norms(config: ModelConfig) -> bool:
+    """Whether norms stand behind every sixth block of stage 3, or would if it were deep enough, as H's and G's head goes with them."""
+    ids = config.level2_post_norm_block_ids
+    return ids == post_norm_ids(config.depths[2]) and (bool(ids) or config.clip_projector)
 
 
 def style_of(config: ModelConfig) -> str:
@@ -40,11 +51,19 @@ def style_of(config: ModelConfig) -> str:
     return "custom"
 
 
+def restyled(config: ModelConfig, style: str) -> ModelConfig:
+    """`config` with the switches of another style; widths, depths, kernel, MLP ratio and ablations stay."""
+    every_switch = {name for style in STYLES for name in switches(style, POST_NORM_EVERY)}
+    published = {field.name: field.default for field in fields(ModelConfig) if field.name in every_switch}
+    return replace(config, **{**published, **switches(style, config.depths[2])})
+
+
 def restack(config: ModelConfig, *, channels: int, group_channels: int, depths: tuple[int, int, int, int]) -> ModelConfig:
     """`config` with other widths and depths and its own style."""
     style = style_of(config)
     if style != "custom":
         return styled(channels=channels, group_channels=group_channels, depths=depths, style=style)
-    ids = tuple(i for i in config.level2_post_norm_block_ids if i < depths[2])
+    kept = tuple(i for i in config.level2_post_norm_block_ids if i < depths[2])
+    ids = post_norm_ids(depths[2]) if has_post_norms(config) else kept
     group = channels if config.one_group else group_channels
     return replace(config, channels=channels, group_channels=group, depths=depths, level2_post_norm_block_ids=ids)

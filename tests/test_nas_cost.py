@@ -42,9 +42,9 @@ def test_what_is_one_more_is_the_difference_of_two_costs(style: str, groups: int
     config = stack(2 * groups * group, group, l1, l1 + more, style=style)
     rows = [size_of(row) for row in marginal_rows(config, 64, 10)]
     before = cost(config, 64, 10)
-    *blocks, shallow, deep, wide = rows
+    *blocks, shallow, wide = rows
     assert len(blocks) == 4
-    assert deep == blocks[2] == cost(stack(2 * groups * group, group, l1, l1 + more + 1, style=style), 64, 10) - before
+    assert blocks[2] == cost(stack(2 * groups * group, group, l1, l1 + more + 1, style=style), 64, 10) - before
     assert shallow == blocks[0] + blocks[1] + blocks[3]
     wider = 2 * groups * group + group * (1 + group % 2)
     assert wide == cost(stack(wider, group, l1, l1 + more, style=style), 64, 10) - before
@@ -53,7 +53,7 @@ def test_what_is_one_more_is_the_difference_of_two_costs(style: str, groups: int
 def test_a_block_that_brings_a_norm_is_dearer_by_it() -> None:
     sixth = {row["more"]: row["params"] for row in marginal_rows(stack(16, 8, 1, 5, style="h"), 32, 10)}
     seventh = {row["more"]: row["params"] for row in marginal_rows(stack(16, 8, 1, 6, style="h"), 32, 10)}
-    assert sixth["L3 (stage 3)"] - seventh["L3 (stage 3)"] == 2 * 64
+    assert sixth["block in stage 3 (L3)"] - seventh["block in stage 3 (L3)"] == 2 * 64
 
 
 def test_the_json_has_parts_margins_and_memory_that_add_up(out: Out) -> None:

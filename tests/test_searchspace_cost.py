@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -251,3 +252,11 @@ def test_a_stack_that_cannot_be_is_refused(given: dict[str, Any], message: str) 
 def test_an_image_that_the_attention_pool_cannot_serve_is_refused() -> None:
     with pytest.raises(ValueError, match="exactly twice stage 4"):
         cost(PRESETS["H"].config, 100)
+
+
+def test_sizes_are_whole_numbers_of_any_kind_but_no_truth_values() -> None:
+    tiny = PRESETS["T"].config
+    assert cost(tiny, np.int32(224), np.int16(1000)) == cost(tiny)  # type: ignore[arg-type]
+    for sizes in ((1.5, 1000), (True, 1000), (224, 1.5), ("224", 1000)):
+        with pytest.raises(ValueError, match=r"(image_size|num_classes) must be whole, got"):
+            cost(tiny, *sizes)  # type: ignore[arg-type]

@@ -44,6 +44,8 @@ def test_the_largest_presets_norm_every_sixth_block() -> None:
         ({"depths": (4, 4, 18)}, "4 stages"),
         ({"depths": (4, 4, 0, 4)}, "depths must be whole"),
         ({"kernel_size": 4}, "must be odd"),
+        ({"depths": (1, 1, 10**9, 1)}, "depths must be at most 10,000, got depths="),
+        ({"channels": 2**21}, "channels must be at most 1,048,576, got channels=2097152"),
         ({"kernel_size": 9}, "kernel_size must be at most 7, the operator.s largest, got kernel_size=9"),
         ({"layer_scale": float("nan")}, "layer_scale must be a positive number"),
         ({"layer_scale": 1e-5, "res_post_norm": True}, "res_post_norm excludes"),

@@ -5,10 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from searchspace.cost import cost
+from searchspace.cost_arrays import cost_arrays
 from searchspace.presets import PRESETS, preset
 from searchspace.scaling import PAPER_PAIRS, compound_scale, effective_phi, paper_depth, split_depth
 from searchspace.stacking import stack
-from searchspace.styles import style_of
+from searchspace.styles import restyled, style_of
+from searchspace.switch_flags import with_settings
 
 T = preset("T").config
 bases = st.builds(
@@ -68,3 +70,31 @@ def test_coefficients_below_one_and_other_stacks_are_refused() -> None:
         compound_scale(T, float("inf"))
     with pytest.raises(ValueError, match=r"AABA base.*\(2, 2, 48, 4\)"):
         compound_scale(preset("G").config, 1)
+
+
+def test_a_base_of_one_group_grows_in_width_like_any_other() -> None:
+    base = with_settings(preset("T").config, ["one_group=true"])
+    widths = [compound_scale(base, phi).channels for phi in (0, 1, 2, 3)]
+    assert widths == [64, 88, 118, 160]
+    assert all(compound_scale(base, phi).groups == (1, 1, 1, 1) for phi in (1, 2.5))
+    with pytest.raises(ValueError, match="one_group makes a group of all channels, so it takes no group_channels, got 16"):
+        compound_scale(base, 1, group_channels=16)
+
+
+def test_another_style_keeps_what_is_not_part_of_a_style() -> None:
+    base = with_settings(preset("T").config, ["kernel_size=5", "unshared_weights=true", "mlp_ratio=2"])
+    scaled = compound_scale(base, 1, style="s")
+    assert (scaled.kernel_size, scaled.unshared_weights, scaled.mlp_ratio) == (5, True, 2)
+    assert (scaled.post_norm, scaled.layer_scale) == (True, 1e-5)
+    assert restyled(restyled(base, "h"), "t") == base
+    assert restyled(preset("S").config, "g") == stack(80, 16, 4, 21, style="g")
+
+
+def test_an_ablation_of_the_largest_keeps_a_norm_behind_every_sixth_block() -> None:
+    ablated = with_settings(preset("H").config, ["kernel_size=5"])
+    scaled = compound_scale(ablated, 2)
+    assert scaled.level2_post_norm_block_ids == compound_scale(preset("H").config, 2).level2_post_norm_block_ids
+    l1, _, l3, _ = scaled.depths
+    assert cost_arrays(scaled.channels, scaled.group_channels, l1, l3, style=ablated).params == cost(scaled).params
+    shallow = stack(64, 32, 1, 4, style="h")
+    assert cost_arrays(64, 32, 1, 12, style=shallow).params == cost(stack(64, 32, 1, 12, style="h")).params

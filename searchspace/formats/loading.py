@@ -1,5 +1,6 @@
 """What commands take for a variant: four numbers, a preset's name, or a file or folder of any format."""
 
+import os
 import re
 from pathlib import Path
 
@@ -10,12 +11,12 @@ from searchspace.formats.table import document_of
 from searchspace.model_config import ModelConfig
 from searchspace.presets import PRESETS, preset
 from searchspace.stacking import stack
-from searchspace.styles import style_of, switches
+from searchspace.styles import restyled
 
 _STACK = re.compile(r"^\s*\d{1,100}(\s*,\s*\d{1,100})*\s*$")
 
 
-def load_variant(text: str, *, style: str | None = None) -> ModelConfig:
+def load_variant(text: str | os.PathLike[str], *, style: str | None = None) -> ModelConfig:
     """The architecture that `64,16,4,18` (C1, C', L1, L3), a preset's name (T S B L XL H G) or an exported file stands for.
 
     A file may also be a released configuration of InternImage's repositories. `style` replaces the switches that it would have otherwise
@@ -24,8 +25,9 @@ def load_variant(text: str, *, style: str | None = None) -> ModelConfig:
     return load_document(text, style=style).config
 
 
-def load_document(text: str, *, style: str | None = None) -> VariantDocument:
+def load_document(text: str | os.PathLike[str], *, style: str | None = None) -> VariantDocument:
     """What `load_variant` finds, under a name and with where it comes from."""
+    text = os.fspath(text)
     if _STACK.match(text):
         document = _stacked(text)
     elif text.upper() in PRESETS:
@@ -61,9 +63,5 @@ def _stacked(text: str) -> VariantDocument:
 
 
 def _restyled(document: VariantDocument, style: str) -> VariantDocument:
-    config = document.config
-    wanted = switches(style, config.depths[2])
-    if style == style_of(config):
-        return document
-    shape = {"channels": config.channels, "group_channels": config.group_channels, "depths": config.depths}
-    return VariantDocument(f"{document.name}-{style}", ModelConfig(**shape, **wanted), document.provenance)  # type: ignore[arg-type]
+    config = restyled(document.config, style)
+    return document if config == document.config else VariantDocument(f"{document.name}-{style}", config, document.provenance)
