@@ -1,6 +1,7 @@
 """The library behind the commands: run a search, open a study, read its front and its tables."""
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,11 +128,12 @@ def _check_trainable(config: StudyConfig) -> None:
 
 
 def _made(folder: Path) -> Path:
-    """The absolute path of a folder that is there; NasError where it cannot be."""
+    """The absolute path of a folder that is there and takes files; NasError where it cannot be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise NasError(f"cannot make the folder {folder}: {error.strerror}") from None
+        raise NasError(f"cannot write to the folder {folder}: {error.strerror}") from None
     return folder.resolve()
 
 

@@ -175,7 +175,8 @@ def export(
         bool, typer.Option("--as-proxy", help="Export the configuration that a proxy was trained at.", rich_help_panel="Weights")
     ] = False,
     image_size: Annotated[
-        int | None, typer.Option(help="Side of a program's images; by default as trained, or 224.", min=32, rich_help_panel="Weights")
+        int | None,
+        typer.Option(help="Side of a program's images; by default as trained, or 224.", min=32, max=8192, rich_help_panel="Weights"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("export"),
     store: Store = DEFAULT_STORE,
@@ -186,10 +187,10 @@ def export(
     """
     from nas import commands
     from nas.export import Choice
-    from nas.export_weights import Weights
+    from nas.export_weights import WeightsSource
 
     choice = Choice(study=study, trials=tuple(trial or ()), front=front, variant=variant, style=style, settings=tuple(settings or ()))
-    given = Weights.given(weights, as_proxy=as_proxy, image_size=image_size)
+    given = WeightsSource.given(weights, as_proxy=as_proxy, image_size=image_size)
     commands.export(choice, format, out, store, given)
 
 

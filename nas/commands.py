@@ -20,7 +20,7 @@ from nas.config import StudyConfig
 from nas.errors import MissingExtra, NasError
 from nas.export import Choice
 from nas.export import export as write_exports
-from nas.export_weights import Weights
+from nas.export_weights import WeightsSource
 from nas.flags import Flags, parse_numbers, study_config
 from nas.output import Column, Format, metric_column, percent_column, print_rows, text_column
 from nas.trial_table import NUMBER, STATE, VARIANT, choice_columns, noise_text, trial_columns, trial_row
@@ -217,7 +217,7 @@ def _finite(value: float) -> float | None:
     return None if value != value else value  # NaN: a coefficient of 1 that did not keep its dimension
 
 
-def export(choice: Choice, format: str, out: Path, store: str, weights: Weights | None) -> None:
+def export(choice: Choice, format: str, out: Path, store: str, weights: WeightsSource | None) -> None:
     """Write variants to files and print the path of each."""
     for path in write_exports(choice, format=format, out=out, store=store, weights=weights):
         typer.echo(path)

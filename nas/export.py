@@ -6,9 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import nas
 from nas.api import Study, open_study
 from nas.errors import NasError
-from nas.export_weights import CARRIERS, Weights, export_network
+from nas.export_weights import CARRIERS, WeightsSource, export_network, trained
 from nas.job import trial_name
 from nas.placing import place
 from searchspace.formats import FORMATS, VariantDocument, format_named, load_document
@@ -18,7 +19,7 @@ from searchspace.switch_flags import with_settings
 from studies.records import Trial
 from studies.store import Store
 
-PACKAGES = ("nas-scaling", "torch", "optuna", "ray")
+PACKAGES = ("torch", "optuna", "ray")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,9 @@ class Choice:
                 raise ValueError(f"{flag} goes with --variant only, got {flag} with {chosen[0]}")
 
 
-def export(choice: Choice, *, format: str, out: Path, store: str, weights: Weights | None = None) -> list[Path]:
-    """Write what was chosen to `out` and return the files or folders, in order; all texts are made before the first is written.
+def export(choice: Choice, *, format: str, out: Path, store: str, weights: WeightsSource | None = None) -> list[Path]:
+    """Write what was chosen to `out` and return the files or folders, in order; all texts are made and all files of weights looked at
+    before the first is written.
 
     ValueError for an unknown format or a switch that it cannot express, and for weights that are missing, too many or another variant's;
     StoreError for an unknown study or trial; NasError for a trial without an architecture, an empty front and a folder that cannot be
@@ -57,7 +59,8 @@ def export(choice: Choice, *, format: str, out: Path, store: str, weights: Weigh
     documents = _documents(choice, store)
     if len(documents) > 1 and not weights.path.is_dir():
         raise ValueError(f"one file of weights fills one variant, not {len(documents)}; name the folder that holds those of each")
-    return [export_network(document, weights, format=format, out=out) for document in documents]
+    networks = [trained(document, weights, format=format) for document in documents]
+    return [export_network(network, format=format, out=out) for network in networks]
 
 
 def _export_configurations(choice: Choice, format: str, out: Path, store: str) -> list[Path]:
@@ -128,7 +131,7 @@ def _documents(choice: Choice, store: str) -> list[VariantDocument]:
 
 
 def _versions() -> dict[str, str]:
-    return {package: _version(package) for package in PACKAGES}
+    return {"nas-scaling": nas.__version__, **{package: _version(package) for package in PACKAGES}}
 
 
 def _version(package: str) -> str:

@@ -1,5 +1,6 @@
 """Trained networks as files: which weights fill a variant, and the formats that carry them."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -7,23 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import NasError
-from nas.network import build
+from nas.network import filled
 from nas.placing import Content, place
 from searchspace.formats import FORMATS, VariantDocument, file_stem, format_named
 from searchspace.formats.source import CONFIG_FILE, PROVENANCE_FILE
 from searchspace.model_config import ModelConfig
-from searchspace.styles import style_of
 
 if TYPE_CHECKING:
     from trainer.internimage import InternImage
 
 Contents = Mapping[str, Content]  # by their name in the folder
 DEFAULT_IMAGE_SIZE = 224
+IMAGE_SIZES = range(32, 8193)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """What fills exported networks: a file, or the folder in which a search kept those of its trials.
+class WeightsSource:
+    """Where exported networks get their weights: a file, or the folder in which a search kept those of its trials.
 
     `as_proxy` exports the configuration that a proxy was trained at; `image_size` is the side of a program's images in pixels.
     """
@@ -33,7 +34,7 @@ class Weights:
     image_size: int | None = None
 
     @classmethod
-    def given(cls, path: Path | None, *, as_proxy: bool, image_size: int | None) -> "Weights | None":
+    def given(cls, path: Path | None, *, as_proxy: bool, image_size: int | None) -> "WeightsSource | None":
         """The record of flags; None without a path, ValueError for flags that mean nothing without one."""
         if path is not None:
             return cls(path=path, as_proxy=as_proxy, image_size=image_size)
@@ -42,41 +43,92 @@ class Weights:
         return None
 
 
-def export_network(document: VariantDocument, weights: Weights, *, format: str, out: Path) -> Path:
-    """Write a variant with its weights to `out` and return the folder.
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A variant, the file with its weights, and the side in pixels of the images that a program of it is for."""
 
-    ValueError for weights that were trained at another configuration, a proxy's among them, and for a format that carries none.
+    document: VariantDocument
+    file: Path
+    image_size: int
+
+
+def trained(document: VariantDocument, source: WeightsSource, *, format: str) -> Trained:
+    """What is to be exported of a variant, from the header of its weights' file.
+
+    ValueError for weights of a proxy, unless they are asked for, for those of another training than the trial's, and for a format that
+    carries none.
     """
     if format not in CARRIERS:
         raise ValueError(f"the format {format!r} carries no weights; {', '.join(CARRIERS)} do")
-    file = weights.path / f"{file_stem(document.name)}.safetensors" if weights.path.is_dir() else weights.path
-    document, image_size = _as_trained(document, file, weights)
-    model = build(document.config, weights=file)
-    entry = format_named(format).entry(document.name) if format in FORMATS else f"{file_stem(document.name)}_{format}"
-    contents = {**CARRIERS[format](document, model, image_size), PROVENANCE_FILE: document.to_json()}
+    if source.image_size is not None and format in FORMATS:
+        raise ValueError(f"--image-size is for programs, got it with {format}, whose networks take images of any size")
+    file = source.path / f"{file_stem(document.name)}.safetensors" if source.path.is_dir() else source.path
+    try:
+        return _trained(document, file, source)
+    except ValueError as error:
+        raise ValueError(str(error) if str(error).startswith(str(file)) else f"{file}: {error}") from None
+
+
+def export_network(network: Trained, *, format: str, out: Path) -> Path:
+    """Write a variant with its weights to `out` and return the folder; ValueError for a file that does not fill all of the network."""
+    model, report = filled(network.document.config, network.file)
+    if report.untrained:
+        raise ValueError(f"{network.file}: would leave a part of the exported network untrained: {', '.join(report.untrained)}")
+    with network.file.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    weights = {"file": network.file.name, "sha256": digest, "num_classes": model.head.out_features}
+    changes = {"converted": list(report.converted), "dropped": list(report.dropped)}
+    document = replace(network.document, provenance={**network.document.provenance, "weights": {**weights, **changes}})
+    contents = {**CARRIERS[format](document, model, network.image_size), PROVENANCE_FILE: document.to_json()}
+    entry = FORMATS[format].entry(document.name) if format in FORMATS else f"{file_stem(document.name)}_{format}"
     return place(out, {f"{entry}/{part}": content for part, content in contents.items()})
 
 
-def _as_trained(document: VariantDocument, file: Path, weights: Weights) -> tuple[VariantDocument, int]:
-    """The configuration that the weights belong to, and the side of the images to export it for."""
+def _trained(document: VariantDocument, file: Path, source: WeightsSource) -> Trained:
     from trainer.weights import describe
 
-    described = describe(file)
-    origin: Mapping[str, Any] = described["provenance"] if described else {}
-    image_size = weights.image_size or int(origin.get("fidelity", {}).get("image_size", DEFAULT_IMAGE_SIZE))
-    trained = ModelConfig.from_dict(described["model"]) if described else document.config
-    if trained == document.config:
-        return document, image_size
-    if "proxy_of" not in origin or ModelConfig.from_dict(origin["proxy_of"]) != document.config:
-        raise ValueError(f"{file}: weights of {trained.short_name} (style {style_of(trained)}), not of {document.config.short_name}")
-    divisor = document.config.channels // trained.channels
-    if not weights.as_proxy:
+    described = describe(file) or {}
+    origin = described.get("provenance", {})
+    fidelity = _mapping(origin, "fidelity")
+    image_size = source.image_size or fidelity.get("image_size", DEFAULT_IMAGE_SIZE)
+    if type(image_size) is not int or image_size not in IMAGE_SIZES:
+        raise ValueError(f"image_size must be whole, from {IMAGE_SIZES[0]} to {IMAGE_SIZES[-1]}, got {image_size!r}")
+    _check_training(document.provenance, origin)
+    config = ModelConfig.from_dict(described["model"]) if described else document.config
+    of = _mapping(origin, "proxy_of")
+    is_proxy = bool(of) and config != document.config and ModelConfig.from_dict(of) == document.config
+    if is_proxy and not source.as_proxy:
+        divisor = document.config.channels // config.channels
         raise ValueError(
-            f"{file}: weights of a proxy (channels / {divisor}: {trained.short_name}), not of {document.config.short_name} itself; "
+            f"weights of a proxy (channels / {divisor}: {config.short_name}), not of {document.config.short_name} itself; "
             "--as-proxy exports the proxy's own configuration"
         )
-    proxy = {"of": document.config.to_dict(), "channel_divisor": divisor}
-    return replace(document, name=f"{document.name}-proxy", config=trained, provenance={**document.provenance, "proxy": proxy}), image_size
+    if source.as_proxy and not is_proxy:
+        raise ValueError(f"no weights of a proxy of {document.config.short_name}, so there is nothing to export with --as-proxy")
+    return Trained(_proxy(document, config) if is_proxy else document, file, image_size)
+
+
+def _check_training(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """ValueError when a trial's metrics were measured in another training than the one that left these weights."""
+    for key in ("fidelity", "metrics"):
+        known, found = ours.get(key, {}), _mapping(theirs, key)
+        if unlike := [name for name in known if name in found and found[name] != known[name]]:
+            name = unlike[0]
+            raise ValueError(
+                f"weights of another training than trial {ours.get('trial')}: {name} {found[name]!r} instead of {known[name]!r}"
+            )
+
+
+def _mapping(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = values.get(key, {})
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{key} of its provenance must be a mapping, got {type(value).__name__}")
+    return value
+
+
+def _proxy(document: VariantDocument, config: ModelConfig) -> VariantDocument:
+    proxy = {"of": document.config.to_dict(), "channel_divisor": document.config.channels // config.channels}
+    return replace(document, name=f"{document.name}-proxy", config=config, provenance={**document.provenance, "proxy": proxy})
 
 
 def _huggingface(document: VariantDocument, model: "InternImage", image_size: int) -> Contents:

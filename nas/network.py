@@ -2,7 +2,8 @@
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from searchspace.cost import cost
 from searchspace.formats import load_variant
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainer.internimage import InternImage
+    from trainer.weights import LoadReport
 
 CLASSES = 1000
 LARGEST_AT_ONCE = 1_000_000_000  # parameters; 4 GB in float32
@@ -21,14 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 def build(
-    variant: "ModelConfig | str | os.PathLike[str]",
+    variant: "ModelConfig | Mapping[str, Any] | str | os.PathLike[str]",
     *,
     num_classes: int | None = None,
     weights: "str | os.PathLike[str] | None" = None,
     drop_path_rate: float = 0.0,
     device: "str | torch.device | None" = None,
 ) -> "InternImage":
-    """The network of an architecture, of what `load_variant` takes, or of a variant's file, on `device` (otherwise the CPU).
+    """The network of an architecture, of a trial's `model`, or of what `load_variant` takes, on `device` (otherwise the CPU).
 
     `weights` is a file that `trainer.weights.load` reads; without `num_classes` it decides how many there are, 1000 if it does not say.
     Without weights and device a network of more than a billion parameters has shapes only, on the meta device, and a warning says so.
@@ -38,27 +40,34 @@ def build(
     if device is not None:
         _check_device(device)
     if weights is not None:
-        return _with_weights(config, weights, num_classes, drop_path_rate, device)
+        return filled(config, weights, num_classes=num_classes, drop_path_rate=drop_path_rate, device=device)[0]
     classes = CLASSES if num_classes is None else num_classes
     return _on(_default_device(config) if device is None else device, config, classes, drop_path_rate)
 
 
 def _variant(variant: object) -> ModelConfig:
+    if isinstance(variant, Mapping):
+        return ModelConfig.from_dict(variant)
     if not isinstance(variant, str | os.PathLike):
         raise ValueError(f"variant must be a ModelConfig, text or a path, got {type(variant).__name__}")
     return load_variant(os.fspath(variant))
 
 
-def _with_weights(
-    config: ModelConfig, path: "str | os.PathLike[str]", num_classes: int | None, drop_path_rate: float, device: "str | torch.device | None"
-) -> "InternImage":
+def filled(
+    config: ModelConfig,
+    path: "str | os.PathLike[str]",
+    *,
+    num_classes: int | None = None,
+    drop_path_rate: float = 0.0,
+    device: "str | torch.device | None" = None,
+) -> "tuple[InternImage, LoadReport]":
+    """A network with the weights of a file, and what became of them; errors as for `build`."""
     from trainer.weights import load, read
 
     weights = read(path)
     found = CLASSES if weights.num_classes is None else weights.num_classes
     model = _on("meta", config, found if num_classes is None else num_classes, drop_path_rate)
-    load(model, weights, device="cpu" if device is None else device)
-    return model
+    return model, load(model, weights, device="cpu" if device is None else device)
 
 
 def _on(device: "str | torch.device", config: ModelConfig, num_classes: int, drop_path_rate: float) -> "InternImage":

@@ -11,7 +11,7 @@ Content = str | bytes | Callable[[Path], object]  # text, bytes, or what writes 
 
 
 def place(out: Path, files: Mapping[str, Content]) -> Path:
-    """Write `files`, by their path below `out`, beside their place and move them there at once; return the file or folder.
+    """Write `files`, by their path below `out`, beside their place and move them there when all are whole; return the file or folder.
 
     All belong to one entry of `out`: a single file, or a folder. A file or folder of an earlier export is replaced. NasError where `out`
     cannot be written and where the folder holds files that this export does not write.

@@ -40,7 +40,6 @@ class Augmentation:
     erasing_mode: str = "pixel"
     erasing_count: int = 1
     interpolation: str = "bicubic"
-    crop_ratio: float = 1.0  # of evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

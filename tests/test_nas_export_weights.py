@@ -1,5 +1,6 @@
 """Trained networks out: which weights may fill which variant, and what each file gives where it is read."""
 
+import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,11 @@ from safetensors.torch import load_file
 import nas
 from nas.errors import NasError
 from nas.export import Choice, export
-from nas.export_weights import CARRIERS, Weights
-from searchspace.formats import read_document
+from nas.export_weights import CARRIERS, WeightsSource
+from nas.job import weights_file
+from searchspace.formats import file_stem, read_document
 from searchspace.stacking import stack
+from trainer.proxy import run_proxy
 from trainer.weights import describe, load, save
 
 SIZE = 32
@@ -56,9 +59,9 @@ def read_back(format: str, folder: Path) -> torch.Tensor:
 def test_a_search_keeps_the_weights_of_every_trial_with_what_they_are(searched: tuple[Path, str]) -> None:
     folder, store = searched
     trials = nas.open_study("two / small", store=store).trials()
-    assert sorted(path.name for path in folder.iterdir()) == [f"two---small-trial-{trial.number}.safetensors" for trial in trials]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(weights_file("two / small", trial.number) for trial in trials)
     for trial in trials:
-        kept = describe(folder / f"two---small-trial-{trial.number}.safetensors")
+        kept = describe(folder / weights_file("two / small", trial.number))
         assert kept is not None
         assert kept["provenance"]["proxy_of"] == trial.model
         assert kept["provenance"]["metrics"] == trial.metrics
@@ -74,10 +77,10 @@ def test_a_proxy_s_weights_are_refused_for_the_variant_and_exported_as_the_proxy
     folder, store = searched
     choice = Choice(study="two / small", trials=[0])
     with pytest.raises(ValueError, match=r"weights of a proxy \(channels / 4: 4,2,1,1\), not of 16,8,1,1 itself; --as-proxy"):
-        export(choice, format=format, out=tmp_path, store=store, weights=Weights(path=folder))
+        export(choice, format=format, out=tmp_path, store=store, weights=WeightsSource(path=folder))
     assert not any(tmp_path.iterdir())
-    (written,) = export(choice, format=format, out=tmp_path, store=store, weights=Weights(path=folder, as_proxy=True))
-    file = folder / "two---small-trial-0.safetensors"
+    (written,) = export(choice, format=format, out=tmp_path, store=store, weights=WeightsSource(path=folder, as_proxy=True))
+    file = folder / weights_file("two / small", 0)
     document = read_document(written)
     assert document.name == "two / small-trial-0-proxy"
     assert document.provenance["proxy"]["channel_divisor"] == 4
@@ -90,9 +93,9 @@ def test_a_proxy_s_weights_are_refused_for_the_variant_and_exported_as_the_proxy
 def test_a_front_is_exported_from_the_folder_of_its_weights(searched: tuple[Path, str], tmp_path: Path) -> None:
     folder, store = searched
     front = nas.open_study("two / small", store=store).front()
-    choice, weights = Choice(study="two / small", front=True), Weights(path=folder, as_proxy=True)
+    choice, weights = Choice(study="two / small", front=True), WeightsSource(path=folder, as_proxy=True)
     written = export(choice, format="huggingface", out=tmp_path, store=store, weights=weights)
-    assert [path.name for path in written] == [f"two---small-trial-{trial.number}-proxy" for trial in front]
+    assert [path.name for path in written] == [file_stem(f"two / small-trial-{trial.number}-proxy") for trial in front]
 
 
 def small(tmp_path: Path, **options: Any) -> tuple[Path, torch.Tensor]:
@@ -106,14 +109,14 @@ def small(tmp_path: Path, **options: Any) -> tuple[Path, torch.Tensor]:
 def test_weights_of_the_variant_itself_fill_it(format: str, tmp_path: Path) -> None:
     file, expected = small(tmp_path)
     choice = Choice(variant="16,4,1,2")
-    (written,) = export(choice, format=format, out=tmp_path / "out", store="", weights=Weights(path=file))
+    (written,) = export(choice, format=format, out=tmp_path / "out", store="", weights=WeightsSource(path=file))
     torch.testing.assert_close(read_back(format, written), expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
 
 
 def test_released_weights_carry_no_description_and_fill_what_they_fit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file, expected = small(tmp_path)
     torch.save({"model": load_file(file)}, tmp_path / "released.pth")
-    weights = Weights(path=tmp_path / "released.pth", image_size=SIZE)
+    weights = WeightsSource(path=tmp_path / "released.pth", image_size=SIZE)
     with caplog.at_level(logging.WARNING):
         (written,) = export(Choice(variant="16,4,1,2"), format="torch", out=tmp_path, store="", weights=weights)
     assert not caplog.messages
@@ -122,7 +125,7 @@ def test_released_weights_carry_no_description_and_fill_what_they_fit(tmp_path: 
 
 def test_an_exported_network_s_weights_load_into_a_network_of_the_variant(tmp_path: Path) -> None:
     file, expected = small(tmp_path)
-    (written,) = export(Choice(variant="16,4,1,2"), format="huggingface", out=tmp_path, store="", weights=Weights(path=file))
+    (written,) = export(Choice(variant="16,4,1,2"), format="huggingface", out=tmp_path, store="", weights=WeightsSource(path=file))
     model = nas.build("16,4,1,2", num_classes=7)
     assert load(model, written / "model.safetensors").reinitialised == ()
     torch.testing.assert_close(logits(model), expected)
@@ -131,7 +134,11 @@ def test_an_exported_network_s_weights_load_into_a_network_of_the_variant(tmp_pa
 @pytest.mark.parametrize(
     ("variant", "format", "message"),
     [
-        ("16,4,1,3", "onnx", r"weights of 16,4,1,2 \(style t\), not of 16,4,1,3"),
+        (
+            "16,4,1,3",
+            "onnx",
+            r"whole\.safetensors: its weights .*: depths \(1, 1, 2, 1\) instead of \(1, 1, 3, 1\)",
+        ),
         ("16,4,1,2", "yaml", "the format 'yaml' carries no weights; huggingface, torch, onnx do"),
         ("16,4,1,2", "png", "the format 'png' carries no weights"),
     ],
@@ -139,8 +146,106 @@ def test_an_exported_network_s_weights_load_into_a_network_of_the_variant(tmp_pa
 def test_weights_that_do_not_belong_together_with_the_rest_are_refused(variant: str, format: str, message: str, tmp_path: Path) -> None:
     file, _ = small(tmp_path)
     with pytest.raises(ValueError, match=message):
-        export(Choice(variant=variant), format=format, out=tmp_path / "out", store="", weights=Weights(path=file))
+        export(Choice(variant=variant), format=format, out=tmp_path / "out", store="", weights=WeightsSource(path=file))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_trial_is_not_exported_with_the_weights_of_another_training(searched: tuple[Path, str], tmp_path: Path) -> None:
+    folder, store = searched
+    (tmp_path / "weights").mkdir()
+    kept = folder / weights_file("two / small", 1)
+    (tmp_path / "weights" / weights_file("two / small", 0)).write_bytes(kept.read_bytes())
+    source = WeightsSource(path=tmp_path / "weights", as_proxy=True)
+    with pytest.raises(ValueError, match="weights of another training than trial 0: "):
+        export(Choice(study="two / small", trials=[0]), format="torch", out=tmp_path / "out", store=store, weights=source)
+
+
+def test_all_weights_are_looked_at_before_the_first_network_is_written(searched: tuple[Path, str], tmp_path: Path) -> None:
+    folder, store = searched
+    (tmp_path / "weights").mkdir()
+    name = weights_file("two / small", 0)
+    (tmp_path / "weights" / name).write_bytes((folder / name).read_bytes())
+    source = WeightsSource(path=tmp_path / "weights", as_proxy=True)
+    with pytest.raises(ValueError, match="no such file"):
+        export(Choice(study="two / small", trials=[0, 1]), format="huggingface", out=tmp_path / "out", store=store, weights=source)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_filled_a_network_stands_in_its_provenance(tmp_path: Path) -> None:
+    file, _ = small(tmp_path)
+    (written,) = export(Choice(variant="16,4,1,2"), format="huggingface", out=tmp_path, store="", weights=WeightsSource(path=file))
+    weights = read_document(written).provenance["weights"]
+    assert weights == {
+        "file": "whole.safetensors",
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "num_classes": 7,
+        "converted": [],
+        "dropped": [],
+    }
+
+
+def test_a_backbone_alone_is_no_network_to_export(tmp_path: Path) -> None:
+    file, _ = small(tmp_path)
+    backbone = {f"backbone.{name}": tensor for name, tensor in load_file(file).items() if name.startswith(("patch_embed", "levels"))}
+    torch.save({"state_dict": backbone}, tmp_path / "detector.pth")
+    source = WeightsSource(path=tmp_path / "detector.pth", image_size=SIZE)
+    with pytest.raises(ValueError, match=r"detector\.pth: would leave a part of the exported network untrained: conv_head"):
+        export(Choice(variant="16,4,1,2"), format="torch", out=tmp_path / "out", store="", weights=source)
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_lose_their_centre_on_the_way_out_as_on_the_way_in(tmp_path: Path) -> None:
+    file, _ = small(tmp_path)
+    choice = Choice(variant="16,4,1,2", settings=["remove_center=true"])
+    (written,) = export(choice, format="huggingface", out=tmp_path, store="", weights=WeightsSource(path=file))
+    assert read_document(written).provenance["weights"]["converted"] == ["offsets and masks without the centre point"]
+    expected = logits(nas.build(nas.load_variant(written), weights=file))
+    torch.testing.assert_close(read_back("huggingface", written), expected)
+
+
+BROKEN_ORIGINS = [
+    {"fidelity": [1]},
+    {"fidelity": {"image_size": None}},
+    {"fidelity": {"image_size": -5}},
+    {"fidelity": {"image_size": "abc"}},
+    {"proxy_of": 5},
+    {"metrics": "none"},
+]
+
+
+@pytest.mark.parametrize("origin", BROKEN_ORIGINS)
+def test_a_description_that_makes_no_sense_is_one_line_with_the_file(origin: dict[str, Any], tmp_path: Path) -> None:
+    file = save(nas.build("16,4,1,2", num_classes=7), tmp_path / "odd.safetensors", provenance=origin)
+    with pytest.raises(ValueError, match=r"odd\.safetensors: (image_size must be|\w+ of its provenance must be)") as error:
+        export(Choice(variant="16,4,1,2"), format="torch", out=tmp_path / "out", store="", weights=WeightsSource(path=file))
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("format", "flags", "message"),
+    [
+        ("torch", {"as_proxy": True}, "no weights of a proxy of 16,4,1,2"),
+        ("huggingface", {"image_size": 64}, "--image-size is for programs"),
+        ("onnx", {"image_size": 10**6}, "image_size must be whole, from 32 to 8192, got 1000000"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused(format: str, flags: dict[str, Any], message: str, tmp_path: Path) -> None:
+    file, _ = small(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        export(Choice(variant="16,4,1,2"), format=format, out=tmp_path / "out", store="", weights=WeightsSource(path=file, **flags))
+
+
+def test_a_disk_that_is_full_costs_the_weights_and_not_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise ValueError("cannot write x: No space left on device")
+
+    monkeypatch.setattr("trainer.proxy.save", full)
+    proxy = nas.ProxyConfig(epochs=1, train_fraction=0.1)
+    (result,) = run_proxy(stack(16, 8, 1, 1), proxy, seed=0, weights=tmp_path / "x.safetensors")
+    assert result.metrics["top1"] > 0
+    assert caplog.messages == ["weights are not kept: cannot write x: No space left on device"]
 
 
 def test_a_program_without_weights_is_refused(tmp_path: Path) -> None:
@@ -150,7 +255,7 @@ def test_a_program_without_weights_is_refused(tmp_path: Path) -> None:
 
 def test_one_file_does_not_fill_two_variants(searched: tuple[Path, str], tmp_path: Path) -> None:
     folder, store = searched
-    weights = Weights(path=folder / "two---small-trial-0.safetensors", as_proxy=True)
+    weights = WeightsSource(path=folder / weights_file("two / small", 0), as_proxy=True)
     with pytest.raises(ValueError, match="one file of weights fills one variant, not 2"):
         export(Choice(study="two / small", trials=[0, 1]), format="torch", out=tmp_path, store=store, weights=weights)
 
@@ -160,13 +265,13 @@ def test_a_switch_that_hugging_face_lacks_is_refused_with_weights_too(tmp_path: 
     file = save(model, tmp_path / "five.safetensors")
     choice = Choice(variant="16,4,1,2", settings=["kernel_size=5"])
     with pytest.raises(ValueError, match="kernel_size"):
-        export(choice, format="huggingface", out=tmp_path / "out", store="", weights=Weights(path=file))
-    (written,) = export(choice, format="torch", out=tmp_path / "out", store="", weights=Weights(path=file, image_size=SIZE))
+        export(choice, format="huggingface", out=tmp_path / "out", store="", weights=WeightsSource(path=file))
+    (written,) = export(choice, format="torch", out=tmp_path / "out", store="", weights=WeightsSource(path=file, image_size=SIZE))
     assert nas.load_variant(str(written)).kernel_size == 5
 
 
 def test_a_folder_of_weights_that_cannot_be_made_is_said_before_anything_is_trained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(NasError, match="cannot make the folder"):
+    with pytest.raises(NasError, match="cannot write to the folder"):
         nas.search(store=f"sqlite:///{tmp_path}/nas.db", keep_weights=tmp_path / "file" / "weights")
     assert not (tmp_path / "nas.db").exists()

@@ -23,7 +23,7 @@ SMALL = styled(channels=8, group_channels=4, depths=(1, 1, 1, 1), style="s")
 def test_a_variant_is_built_from_whatever_names_it(tmp_path: Path) -> None:
     file = tmp_path / "variant.yaml"
     file.write_text(VariantDocument("small", SMALL).to_yaml())
-    for variant in (SMALL, str(file), file):
+    for variant in (SMALL, SMALL.to_dict(), str(file), file):
         model = nas.build(variant)
         assert isinstance(model, InternImage)
         assert model.config == SMALL

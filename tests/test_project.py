@@ -17,6 +17,7 @@ from searchspace import PRESETS, cost
 from searchspace.switch_flags import with_settings
 
 ROOT = Path(__file__).parents[1]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -46,8 +47,9 @@ def test_the_operator_s_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_every_command_that_the_readme_shows_exists_with_its_flags() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    shown = re.findall(r"^nas (.+?)(?:\s+#.*)?$", README, re.MULTILINE)
-    assert len(shown) >= 8
+    texts = "\n".join([README, *(page.read_text(encoding="utf-8") for page in DOCS)])
+    shown = re.findall(r"^(?: {4})?nas (.+?)(?:\s+#.*)?$", texts, re.MULTILINE)
+    assert len(shown) >= 12
     for line in shown:
         name, *arguments = shlex.split(line)
         known = {flag for parameter in commands[name].params for flag in parameter.opts}
@@ -80,6 +82,9 @@ def test_the_readme_s_table_of_the_family_is_the_cost_of_its_networks() -> None:
 def test_every_link_and_picture_of_the_readme_is_in_the_repository() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("https://arxiv.org/") or (ROOT / target).exists(), target
+    for page in DOCS:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (page.parent / target).exists(), (page.name, target)
 
 
 def test_every_dependency_is_pinned() -> None:

@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from searchspace.cost import cost
-from searchspace.formats import FORMATS, VariantDocument, load_document, load_variant, read_document
+from searchspace.formats import FORMATS, VariantDocument, file_stem, load_document, load_variant, read_document
 from searchspace.formats.scaled import classifier_drop_path_rate, dense_drop_path_rate, segmentation_recipe
 from searchspace.model_config import ModelConfig
 from searchspace.presets import PRESETS
@@ -135,11 +136,12 @@ PUBLISHED_KEYS = (
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_a_config_json_has_exactly_the_published_keys(name: str) -> None:
     files = FORMATS["huggingface"].write(VariantDocument("my variant", PRESETS[name].config, {"trial": 3}))
-    assert list(files) == ["my-variant/config.json", "my-variant/provenance.json"]
-    values = json.loads(files["my-variant/config.json"])
+    folder = file_stem("my variant")
+    assert list(files) == [f"{folder}/config.json", f"{folder}/provenance.json"]
+    values = json.loads(files[f"{folder}/config.json"])
     assert " ".join(sorted(values)) == PUBLISHED_KEYS
     assert values["drop_path_rate"] == PRESETS[name].drop_path_rate
-    assert json.loads(files["my-variant/provenance.json"])["provenance"] == {"trial": 3}
+    assert json.loads(files[f"{folder}/provenance.json"])["provenance"] == {"trial": 3}
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
@@ -316,10 +318,21 @@ def test_a_broken_file_is_named_with_key_and_rule(format: str, old: str, new: st
 
 
 def test_names_never_leave_the_folder_or_hide() -> None:
-    assert FORMATS["huggingface"].entry("..") == "variant"
-    assert FORMATS["yaml"].entry("../../etc/x") == "-..-etc-x.yaml"
-    assert FORMATS["json"].entry("") == "variant.json"
+    assert re.fullmatch("variant-[0-9a-f]{8}", FORMATS["huggingface"].entry(".."))
+    assert re.fullmatch(r"-\.\.-etc-x-[0-9a-f]{8}\.yaml", FORMATS["yaml"].entry("../../etc/x"))
+    assert re.fullmatch(r"variant-[0-9a-f]{8}\.json", FORMATS["json"].entry(""))
     assert len(FORMATS["yaml"].entry("x" * 1000)) < 200
+    assert FORMATS["yaml"].entry("stacking-trial-3") == "stacking-trial-3.yaml"
+
+
+@given(st.lists(st.text(), min_size=2, max_size=2, unique=True), st.sampled_from(["", "層" * 75, "a/b " * 60]))
+def test_every_name_has_a_file_of_its_own_that_a_file_system_takes(names: list[str], begin: str) -> None:
+    first, second = (file_stem(begin + name) for name in names)
+    assert first != second
+    for stem in (first, second):
+        assert 0 < len(stem.encode()) <= 150
+        assert "/" not in stem
+        assert not stem.startswith(".")
 
 
 @pytest.mark.parametrize("text", ["64,16,4,1000000000000", "64,16,4," + "9" * 60, f"{2**30},16,4,18"])
@@ -332,3 +345,26 @@ def test_sizes_beyond_reason_are_refused_in_every_style(text: str) -> None:
 def test_a_scale_is_a_positive_number_that_a_float_can_hold(scale: float) -> None:
     with pytest.raises(ValueError, match="layer_scale must be a positive number"):
         ModelConfig(channels=64, group_channels=16, depths=(4, 4, 18, 4), layer_scale=scale)
+
+
+EDITS = {
+    "opengvlab": (("CHANNELS: 64", "CHANNELS: 128"), ("[4, 8, 16, 32]", "[8, 16, 32, 64]")),
+    "huggingface": (('"channels": 64', '"channels": 128'), ("    4,\n    8,\n    16,\n    32\n", "    8,\n    16,\n    32,\n    64\n")),
+}
+
+
+@pytest.mark.parametrize("format", EDITS)
+def test_a_file_that_was_edited_is_no_longer_what_was_measured(format: str, tmp_path: Path) -> None:
+    document = VariantDocument("measured", stack(64, 16, 4, 18), {"trial": 3, "metrics": {"top1": 0.9}})
+    for path, text in FORMATS[format].write(document).items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    edited = tmp_path / next(iter(FORMATS[format].write(document)))
+    assert load_document(str(edited)) == document
+    text = edited.read_text()
+    for found, instead in EDITS[format]:
+        assert text.count(found) == 1
+        text = text.replace(found, instead)
+    edited.write_text(text)
+    assert load_document(str(edited)).provenance == {}
+    assert load_variant(edited) == stack(128, 16, 4, 18)

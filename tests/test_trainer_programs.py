@@ -24,8 +24,9 @@ from searchspace.styles import STYLES, styled
 from trainer import onnx_program, programs
 from trainer.internimage import InternImage
 from trainer.onnx_program import DeformConv, save_onnx
-from trainer.programs import Place, evaluating, replacing
+from trainer.programs import Place, evaluating
 from trainer.torch_program import Sampling, save_torch_program
+from trainer.whole_file import replacing
 
 ROOT = Path(__file__).parents[1]
 SIZE = 32

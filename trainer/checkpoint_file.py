@@ -19,7 +19,7 @@ from torch import Tensor
 
 from searchspace.formats.plain import check_plain, one_line, parse_json
 from searchspace.model_config import ModelConfig
-from trainer.programs import replacing
+from trainer.whole_file import replacing
 
 _Read = TypeVar("_Read")
 
@@ -71,7 +71,7 @@ def write_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
         with replacing(path) as temporary:
             save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary, header)
             temporary.chmod(0o644)  # the library leaves it to its owner alone
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
         raise ValueError(f"cannot write {path}: {one_line(error)}") from None
 
 
@@ -125,6 +125,8 @@ def _metadata(path: Path) -> Mapping[str, Any] | None:
     check_plain(metadata, "metadata")
     if not isinstance(metadata, Mapping) or set(metadata) != {"model", "num_classes", "provenance"}:
         raise ValueError("its metadata must hold model, num_classes and provenance, and nothing else")
+    if not isinstance(metadata["provenance"], Mapping):
+        raise ValueError("its metadata must hold a mapping as provenance")
     if not isinstance(metadata["model"], Mapping) or type(metadata["num_classes"]) is not int:
         raise ValueError("its metadata must hold a model configuration and a whole number of classes")
     ModelConfig.from_dict(metadata["model"])

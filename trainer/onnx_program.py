@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.programs import Place, check_agreement, evaluating, replacing, traced
+from trainer.programs import Place, check_agreement, evaluating, traced
+from trainer.whole_file import replacing
 
 OPSET = 20  # DeformConv is there from 19 on, and Gelu from 20
 BOUND = 1e-3

@@ -1,12 +1,9 @@
 """What every way out of PyTorch shares: a network traced whole with its operator spelled out, compared with itself, written at once."""
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,15 +95,3 @@ def check_agreement(model: nn.Module, run: Callable[[Tensor], Tensor], image_siz
             f"a saved program must give the network's logits within {bound:g} of the largest, got a difference of {difference:.2g} "
             f"where the largest is {largest:.2g}; nothing was saved"
         )
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` with its suffix, moved there at the end; without an error only, so that nobody sees half a program."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)

@@ -3,6 +3,7 @@
 Thin: float32, no augmentation, no checkpoints; an interrupted proxy starts over.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from trainer.matmul import fastest_float32_matmul
 from trainer.proxy_config import ProxyConfig, ProxyResult
 from trainer.weights import save
 
+log = logging.getLogger(__name__)
 SPLIT_SEED = 0  # every study, trial and seed sees the same training, validation and test images
 
 _cached_dataset = lru_cache(maxsize=2)(load_dataset)  # a reused worker loads its data once
@@ -48,9 +50,17 @@ def run_proxy(config: ModelConfig, proxy: ProxyConfig, *, seed: int, weights: Pa
             metrics = evaluate(trainer.model, dataset.validation, image_size=proxy.image_size, device=proxy.device)
         result = ProxyResult(epoch=epoch, metrics={**metrics, "seconds": seconds}, fidelity=proxy.fidelity(epochs=epoch, seed=seed))
         if weights is not None and epoch == proxy.epochs:
-            origin = {"proxy_of": config.to_dict(), "metrics": dict(result.metrics), "fidelity": dict(result.fidelity)}
-            save(trainer.model, weights, provenance=origin)
+            _keep(trainer.model, weights, config, result)
         yield result
+
+
+def _keep(model: InternImage, weights: Path, config: ModelConfig, result: ProxyResult) -> None:
+    """Save what the network has learnt; a full disk costs the weights, not the result that a night's training brought."""
+    origin = {"proxy_of": config.to_dict(), "metrics": dict(result.metrics), "fidelity": dict(result.fidelity)}
+    try:
+        save(model, weights, provenance=origin)
+    except ValueError as error:
+        log.warning("weights are not kept: %s", error)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

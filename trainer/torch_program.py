@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcnv3.reference import sampling_locations
-from trainer.programs import Place, check_agreement, evaluating, replacing, traced
+from trainer.programs import Place, check_agreement, evaluating, traced
+from trainer.whole_file import replacing
 
 BOUND = 1e-4
 SUFFIX = ".pt2"

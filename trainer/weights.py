@@ -41,13 +41,17 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What became of a file: how many of its tensors a network took, and in words what was not taken as it was."""
+    """What became of a file: how many of its tensors a network took, and in words what was not taken as it was.
+
+    `untrained` are the newly initialised parts that matter to what the network says.
+    """
 
     path: Path
     tensors: int
     converted: tuple[str, ...] = ()
     reinitialised: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    untrained: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = {"converted": self.converted, "newly initialised": self.reinitialised, "dropped": self.dropped}
@@ -90,9 +94,11 @@ def load(model: InternImage, weights: Weights | str | PathLike[str], *, device: 
         raise ValueError(f"{weights.path}: {error}") from None
     absent = {name if reason == UNCOUNTED else name.partition(".")[0]: reason for name, reason in taken.absent.items()}
     reinitialised = tuple(f"{part} ({reason})" for part, reason in absent.items())
-    if lasting := [said for said, reason in zip(reinitialised, absent.values(), strict=True) if reason != UNCOUNTED]:
-        logger.warning("%s: stays as initialised: %s", weights.path, ", ".join(lasting))
-    return LoadReport(weights.path, len(taken.tensors), weights.converted + taken.converted, reinitialised, weights.dropped)
+    untrained = tuple(said for said, reason in zip(reinitialised, absent.values(), strict=True) if reason != UNCOUNTED)
+    if untrained:
+        logger.warning("%s: stays as initialised: %s", weights.path, ", ".join(untrained))
+    converted = weights.converted + taken.converted
+    return LoadReport(weights.path, len(taken.tensors), converted, reinitialised, weights.dropped, untrained)
 
 
 def save(

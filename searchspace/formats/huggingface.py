@@ -8,6 +8,7 @@ from searchspace.formats.document import VariantDocument
 from searchspace.formats.foreign import ARCHITECTURE, Section, from_keys, to_keys
 from searchspace.formats.scaled import classifier_drop_path_rate
 from searchspace.formats.source import PROVENANCE_FILE, Source, read_source
+from searchspace.model_config import ModelConfig
 from searchspace.recipes import IMAGENET
 
 NAME = "huggingface"
@@ -46,14 +47,14 @@ def read(source: Source) -> VariantDocument:
         raise ValueError(f"model_type must be {MODEL_TYPE!r}, got {source.values['model_type']!r}")
     section = Section(source.values, str)
     section.check_keys(("model_type", "core_op", *ARCHITECTURE, *TRAINING, *LIBRARY))
-    name, provenance = _origin(source)
-    return VariantDocument(name, from_keys(section), provenance)
+    config = from_keys(section)
+    return _written(source, config) or VariantDocument(source.path.parent.name, config)
 
 
-def _origin(source: Source) -> tuple[str, Mapping[str, Any]]:
-    """Name and provenance from the document beside the configuration; the folder's name where there is none of ours."""
+def _written(source: Source, config: ModelConfig) -> VariantDocument | None:
+    """The document beside the configuration, with name and provenance; None where there is none of ours, or of another architecture."""
     try:
         beside = VariantDocument.from_dict(read_source(source.path.parent / PROVENANCE_FILE).values)
     except ValueError:
-        return source.path.parent.name, {}
-    return beside.name, beside.provenance
+        return None
+    return beside if beside.config == config else None

@@ -14,6 +14,7 @@ from searchspace.formats.plain import parse_json
 from searchspace.formats.plain_yaml import dump_yaml
 from searchspace.formats.scaled import classifier_drop_path_rate, published_name
 from searchspace.formats.source import Source
+from searchspace.model_config import ModelConfig
 from searchspace.recipes import IMAGENET
 
 NAME = "opengvlab"
@@ -36,7 +37,7 @@ def write(document: VariantDocument) -> str:
     parts = [
         _DOCUMENT + document.to_json(lines=False) + "\n",
         dump_yaml({"DATA": _data()}, flow=None),
-        _origin(document),
+        _stochastic_depth(document),
         dump_yaml({"MODEL": model}, flow=None),
         f"# Scaled: {IMAGES_A_DEVICE} images on each of {IMAGENET.batch_size // IMAGES_A_DEVICE} devices make the published batch of "
         f"{IMAGENET.batch_size};\n# BASE_LR, WARMUP_LR and MIN_LR hold for {IMAGENET.lr_batch_size} images and grow with the batch "
@@ -62,8 +63,8 @@ def read(source: Source) -> VariantDocument:
     decoded = {key.lower() if key.isupper() else key: _decoded(value) for key, value in values.items()}
     section = Section(decoded, lambda key: f"MODEL.INTERN_IMAGE.{key.upper()}" if key.islower() else f"MODEL.INTERN_IMAGE.{key}")
     section.check_keys(("core_op", *ARCHITECTURE))
-    name, provenance = _origin_of(source)
-    return VariantDocument(name, from_keys(section), provenance)
+    config = from_keys(section)
+    return _written(source, config) or VariantDocument(source.path.stem, config)
 
 
 def _data() -> dict[str, Any]:
@@ -105,21 +106,21 @@ def _augmentation() -> dict[str, Any]:
     }
 
 
-def _origin(document: VariantDocument) -> str:
+def _stochastic_depth(document: VariantDocument) -> str:
     name = published_name(document.config)
     if name is not None:
         return f"# DROP_PATH_RATE as published for InternImage-{name}.\n"
     return "# DROP_PATH_RATE scaled: linear in the logarithm of the parameters between InternImage-T, S and B, constant beyond them.\n"
 
 
-def _origin_of(source: Source) -> tuple[str, Mapping[str, Any]]:
-    """Name and provenance from the comment; the file's own name where there is none or it is damaged."""
+def _written(source: Source, config: ModelConfig) -> VariantDocument | None:
+    """The document in the comment, with name and provenance; None where there is none, or the file has been edited since."""
     comment = next((line for line in source.text.splitlines() if line.startswith(_DOCUMENT)), "")
     try:
         written = VariantDocument.from_dict(parse_json(comment.removeprefix(_DOCUMENT)))
     except ValueError:
-        return source.path.stem, {}
-    return written.name, written.provenance
+        return None
+    return written if written.config == config else None
 
 
 def _decoded(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """The table of formats: how each writes a variant, recognises its own files and reads them back."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -9,14 +10,13 @@ from searchspace.formats.document import VariantDocument
 from searchspace.formats.source import CONFIG_FILE, PROVENANCE_FILE, Source
 
 Part = Callable[[VariantDocument], str]
-LONGEST_STEM = 150
+LONGEST_STEM = 150  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """One kind of file, or of folder with several: its `parts` by their name in the folder, "" for a file by itself."""
 
-    summary: str
     suffix: str
     parts: Mapping[str, Part]
     recognises: Callable[[Source], bool]
@@ -41,31 +41,27 @@ def _is_own(source: Source) -> bool:
 
 
 FORMATS: Mapping[str, Format] = {
-    "yaml": Format(summary="this program's document", suffix=".yaml", parts={"": VariantDocument.to_yaml}, recognises=_is_own, read=_own),
-    "json": Format(summary="this program's document", suffix=".json", parts={"": VariantDocument.to_json}, recognises=_is_own, read=_own),
+    "yaml": Format(suffix=".yaml", parts={"": VariantDocument.to_yaml}, recognises=_is_own, read=_own),
+    "json": Format(suffix=".json", parts={"": VariantDocument.to_json}, recognises=_is_own, read=_own),
     opengvlab.NAME: Format(
-        summary="InternImage's classification repository",
         suffix="_opengvlab.yaml",
         parts={"": opengvlab.write},
         recognises=opengvlab.recognises,
         read=opengvlab.read,
     ),
     huggingface.NAME: Format(
-        summary="folder with a config.json for Transformers",
         suffix="",
         parts={CONFIG_FILE: huggingface.write, PROVENANCE_FILE: VariantDocument.to_json},
         recognises=huggingface.recognises,
         read=huggingface.read,
     ),
     "mmdet": Format(
-        summary="Mask R-CNN in MMDetection",
         suffix="_mask_rcnn_fpn_1x_coco.py",
         parts={"": openmmlab.write_detection},
         recognises=openmmlab.recognises,
         read=openmmlab.read,
     ),
     "mmseg": Format(
-        summary="UperNet in MMSegmentation",
         suffix="_upernet_160k_ade20k.py",
         parts={"": openmmlab.write_segmentation},
         recognises=openmmlab.recognises,
@@ -93,9 +89,17 @@ def document_of(source: Source) -> VariantDocument:
 
 
 def file_stem(name: str) -> str:
-    """A variant's name as the beginning of a file name: other signs than letters, digits, - _ . become -, and it is never hidden."""
-    letters = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
-    return letters.lstrip(".")[:LONGEST_STEM] or "variant"
+    """A variant's name as the beginning of a file name, another one for every name.
+
+    Other signs than letters, digits, - _ . become -, it is never hidden and at most 150 bytes long; a name that had to be changed for that
+    gets a few signs more that tell it from others.
+    """
+    letters = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).lstrip(".")
+    if letters == name and 0 < len(name.encode()) <= LONGEST_STEM:
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    kept = letters.encode(errors="replace")[: LONGEST_STEM - len(digest) - 1].decode(errors="ignore")
+    return f"{kept or 'variant'}-{digest}"
 
 
 WRITERS: Mapping[str, Part] = {"yaml": VariantDocument.to_yaml, "json": VariantDocument.to_json}
