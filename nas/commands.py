@@ -28,7 +28,7 @@ from searchspace.cost import cost as cost_of
 from searchspace.formats import load_variant
 from searchspace.memory import Training
 from searchspace.scaling import compound_scale, effective_phi
-from searchspace.styles import style_of
+from searchspace.styles import style_of, style_text
 from searchspace.switch_flags import with_settings
 from studies.database import shown
 from studies.fidelity import fidelity_text
@@ -209,7 +209,7 @@ def scale(phi: str, base: str, by: Coefficients, group_channels: int | None, sty
         Column("phi_width", "φ of width", "{:.2f}".format),
         Column("phi_depth", "φ of depth", "{:.2f}".format),
     ]
-    title = f"{start.short_name} (style {style_of(start)}) scaled by α = {by.alpha:g}, β = {by.beta:g}; FLOPs at 224 px"
+    title = f"{start.short_name} (style {style_text(start)}) scaled by α = {by.alpha:g}, β = {by.beta:g}; FLOPs at 224 px"
     print_rows(rows, columns, format=format, title=title)
 
 

@@ -9,7 +9,7 @@ from searchspace.cost import COST_METRICS, cost, cost_by_part
 from searchspace.memory import Training, TrainingMemory, memory_bytes
 from searchspace.model_config import ModelConfig
 from searchspace.quantity import format_quantity
-from searchspace.styles import restack, style_of
+from searchspace.styles import restack, style_of, style_text
 
 MIB = 2**20
 
@@ -26,7 +26,7 @@ def print_cost(config: ModelConfig, training: Training, format: Format) -> None:
         output.print_json({**shape, **total, **details})
         return
     columns = [text_column("part", "part"), *map(metric_column, COST_METRICS)]
-    title = f"{config.short_name}, style {style_of(config)}, {image_size} px, {classes} classes"
+    title = f"{config.short_name}, style {style_text(config)}, {image_size} px, {classes} classes"
     print_rows([*parts, total], columns, format=format, title=title, caption=f"{total['params']:,} parameters")
     if format == "table":
         more = [text_column("more", "one more"), *(Column(metric, metric, format_quantity) for metric in COST_METRICS)]

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from searchspace.model_config import DEEPEST, ModelConfig
+from searchspace.model_config import ABLATIONS, DEEPEST, ModelConfig
 
 POST_NORM_EVERY = 6  # H and G put an extra norm after every sixth block of stage 3
+_DEFAULTS: Mapping[str, Any] = {field.name: field.default for field in fields(ModelConfig)}
 
 STYLES: Mapping[str, Mapping[str, Any]] = {
     "t": {},
@@ -51,11 +52,27 @@ def style_of(config: ModelConfig) -> str:
     return "custom"
 
 
+def style_text(config: ModelConfig) -> str:
+    """The style in words: its name, for others the nearest one's and what differs from it, `t with kernel_size=5`."""
+    changes = [(style, _changes(config, style)) for style in STYLES]
+    style, nearest = min(changes, key=lambda change: len(change[1]))
+    return f"{style} with {', '.join(nearest)}" if nearest else style
+
+
+def _changes(config: ModelConfig, style: str) -> list[str]:
+    plain = restyled(config, style)
+    plain = replace(plain, **{name: _DEFAULTS[name] for name in ("kernel_size", "mlp_ratio", *ABLATIONS)})
+    return [
+        f"{field.name}={getattr(config, field.name)}"
+        for field in fields(config)
+        if getattr(config, field.name) != getattr(plain, field.name)
+    ]
+
+
 def restyled(config: ModelConfig, style: str) -> ModelConfig:
     """`config` with the switches of another style; widths, depths, kernel, MLP ratio and ablations stay."""
     every_switch = {name for style in STYLES for name in switches(style, POST_NORM_EVERY)}
-    published = {field.name: field.default for field in fields(ModelConfig) if field.name in every_switch}
-    return replace(config, **{**published, **switches(style, config.depths[2])})
+    return replace(config, **{name: _DEFAULTS[name] for name in every_switch} | switches(style, config.depths[2]))
 
 
 def restack(config: ModelConfig, *, channels: int, group_channels: int, depths: tuple[int, int, int, int]) -> ModelConfig:

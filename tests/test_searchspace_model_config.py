@@ -1,17 +1,19 @@
 """An architecture is valid from birth and survives the way to JSON and back."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from searchspace.model_config import ModelConfig
+from searchspace.model_config import ABLATIONS, ModelConfig
 from searchspace.presets import PRESETS, preset
 from searchspace.stacking import stack
-from searchspace.styles import STYLES, restack, style_of
+from searchspace.styles import STYLES, restack, style_of, style_text
 
+DEFAULTS = {"kernel_size": 3, **ABLATIONS}
 GOOD = {"channels": 64, "group_channels": 16, "depths": (4, 4, 18, 4)}
 
 
@@ -102,3 +104,11 @@ def test_ablations_survive_json_and_scaling_and_are_written_only_where_there_are
 def test_l1_must_not_exceed_l3() -> None:
     with pytest.raises(ValueError, match=r"rule 4.*L1=5, L3=1"):
         stack(80, 16, 5, 1)
+
+
+@given(st.sampled_from(sorted(STYLES)), ablations, st.sampled_from([3, 5]))
+def test_a_style_in_words_names_what_differs_from_the_nearest(style: str, changes: dict[str, Any], kernel: int) -> None:
+    base = replace(stack(16, 16, 2, 7, style=style), kernel_size=kernel, **changes)
+    given = {"kernel_size": kernel, **changes}
+    differing = [f"{key}={given[key]}" for key in ("kernel_size", *ABLATIONS) if key in given and given[key] != DEFAULTS[key]]
+    assert style_text(base) == (f"{style} with {', '.join(differing)}" if differing else style)
