@@ -8,18 +8,20 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from searchspace.formats import WRITERS, VariantDocument, document_text, load_variant, read_document
+from searchspace.formats import FORMATS, VariantDocument, load_variant, read_document
 from searchspace.presets import PRESETS, preset
 from searchspace.stacking import stack
 from searchspace.styles import STYLES, style_of
 
 
-@pytest.mark.parametrize("format", sorted(WRITERS))
+@pytest.mark.parametrize("format", sorted(FORMATS))
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_preset_survives_every_format(format: str, name: str, tmp_path: Path) -> None:
     document = VariantDocument(f"variant-{name}", PRESETS[name].config, {"study": "μ & <b>", "trial": 3, "metrics": {"top1": 0.5}})
-    path = tmp_path / f"variant.{format}"
-    path.write_text(document_text(document, format), encoding="utf-8")
+    path = tmp_path / FORMATS[format].entry(document.name)
+    for part, text in FORMATS[format].write(document).items():
+        (tmp_path / part).parent.mkdir(exist_ok=True)
+        (tmp_path / part).write_text(text, encoding="utf-8")
     assert read_document(path) == document
     assert load_variant(str(path)) == PRESETS[name].config
 

@@ -3,14 +3,12 @@
 from searchspace.formats.document import VariantDocument
 from searchspace.formats.loading import load_document, load_variant, read_document
 from searchspace.formats.source import is_file, read_mapping
-from searchspace.formats.table import FORMATS, WRITERS, Format, document_text, file_stem, format_named
+from searchspace.formats.table import FORMATS, Format, file_stem, format_named
 
 __all__ = [
     "FORMATS",
-    "WRITERS",
     "Format",
     "VariantDocument",
-    "document_text",
     "file_stem",
     "format_named",
     "is_file",

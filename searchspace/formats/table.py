@@ -40,6 +40,7 @@ def _is_own(source: Source) -> bool:
     return source.values.get("format") == own.FORMAT
 
 
+OWN = ("yaml", "json")
 FORMATS: Mapping[str, Format] = {
     "yaml": Format(suffix=".yaml", parts={"": VariantDocument.to_yaml}, recognises=_is_own, read=_own),
     "json": Format(suffix=".json", parts={"": VariantDocument.to_json}, recognises=_is_own, read=_own),
@@ -84,7 +85,7 @@ def document_of(source: Source) -> VariantDocument:
             return known.read(source)
     raise ValueError(
         f"not an exported variant: the key format must be {own.FORMAT!r}, or the file one of "
-        f"{', '.join(name for name in FORMATS if name not in WRITERS)}, which have MODEL, model_type or a model with a backbone"
+        f"{', '.join(name for name in FORMATS if name not in OWN)}, which have MODEL, model_type or a model with a backbone"
     )
 
 
@@ -100,13 +101,3 @@ def file_stem(name: str) -> str:
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
     kept = letters.encode(errors="replace")[: LONGEST_STEM - len(digest) - 1].decode(errors="ignore")
     return f"{kept or 'variant'}-{digest}"
-
-
-WRITERS: Mapping[str, Part] = {"yaml": VariantDocument.to_yaml, "json": VariantDocument.to_json}
-
-
-def document_text(document: VariantDocument, format: str) -> str:
-    """A variant with its provenance as this program's own text; ValueError for an unknown format."""
-    if format not in WRITERS:
-        raise ValueError(f"unknown format {format!r}; known: {', '.join(WRITERS)}")
-    return WRITERS[format](document)
