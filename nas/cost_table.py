@@ -35,7 +35,7 @@ def print_cost(config: ModelConfig, training: Training, format: Format) -> None:
 
 
 def marginal_rows(config: ModelConfig, image_size: int, num_classes: int) -> list[dict[str, Any]]:
-    """What a block more in each stage, L1 and L3 one deeper, and C1 one group wider add to the cost, exactly."""
+    """What one more block in each stage, an L1 one deeper and a C1 one group wider add to the cost, exactly."""
     before = cost(config, image_size, num_classes)
     return [{"more": name, **asdict(cost(larger, image_size, num_classes) - before)} for name, larger in _larger(config).items()]
 

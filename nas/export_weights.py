@@ -13,12 +13,12 @@ from nas.placing import Content, place
 from searchspace.formats import FORMATS, VariantDocument, file_stem, format_named
 from searchspace.formats.source import CONFIG_FILE, PROVENANCE_FILE
 from searchspace.model_config import ModelConfig
+from searchspace.recipes import IMAGENET
 
 if TYPE_CHECKING:
     from trainer.internimage import InternImage
 
 Contents = Mapping[str, Content]  # by their name in the folder
-DEFAULT_IMAGE_SIZE = 224
 IMAGE_SIZES = range(32, 8193)
 
 
@@ -90,7 +90,7 @@ def _trained(document: VariantDocument, file: Path, source: WeightsSource) -> Tr
     described = describe(file) or {}
     origin = described.get("provenance", {})
     fidelity = _mapping(origin, "fidelity")
-    image_size = source.image_size or fidelity.get("image_size", DEFAULT_IMAGE_SIZE)
+    image_size = source.image_size or fidelity.get("image_size", IMAGENET.image_size)
     if type(image_size) is not int or image_size not in IMAGE_SIZES:
         raise ValueError(f"image_size must be whole, from {IMAGE_SIZES[0]} to {IMAGE_SIZES[-1]}, got {image_size!r}")
     _check_training(document.provenance, origin)

@@ -9,6 +9,7 @@ from searchspace.cost import cost
 from searchspace.formats import load_variant
 from searchspace.formats.plain import one_line
 from searchspace.model_config import ModelConfig
+from searchspace.recipes import IMAGENET
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from trainer.internimage import InternImage
     from trainer.weights import LoadReport
 
-CLASSES = 1000
 LARGEST_AT_ONCE = 1_000_000_000  # parameters; 4 GB in float32
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def build(
         _check_device(device)
     if weights is not None:
         return filled(config, weights, num_classes=num_classes, drop_path_rate=drop_path_rate, device=device)[0]
-    classes = CLASSES if num_classes is None else num_classes
+    classes = IMAGENET.num_classes if num_classes is None else num_classes
     return _on(_default_device(config) if device is None else device, config, classes, drop_path_rate)
 
 
@@ -65,7 +65,7 @@ def filled(
     from trainer.weights import load, read
 
     weights = read(path)
-    found = CLASSES if weights.num_classes is None else weights.num_classes
+    found = IMAGENET.num_classes if weights.num_classes is None else weights.num_classes
     model = _on("meta", config, found if num_classes is None else num_classes, drop_path_rate)
     return model, load(model, weights, device="cpu" if device is None else device)
 
