@@ -299,13 +299,14 @@ def test_a_refresh_keeps_the_chosen_view_and_trial(browser, server, url):
     tab.get_by_role("tab", name="Learning curves").click()
     tab.get_by_text("loss", exact=True).click()
     tab.get_by_text("loss", exact=True).and_(tab.locator(".ytitle")).wait_for()
+    wait_for(lambda: tab.locator(".legendtext").count() == 1, what="the figure before it to go")
     before, coloured = points(tab), tab.locator(".legendtext").text_content()
 
     store = Store(url)
     [study] = [summary.study for summary in store.studies()]
     train(store, add(store, study, stacking_space().feasible()[3]), top1=0.9)
 
-    wait_for(lambda: points(tab) == before + 3, what="the new curve")
+    wait_for(lambda: points(tab) == before + 3 and tab.locator(".legendtext").count() == 1, what="the new curve")
     assert tab.locator(".ytitle").text_content() == "loss"
     assert tab.locator(".legendtext").text_content() == coloured
     assert "view=Learning" in tab.url
