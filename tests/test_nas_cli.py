@@ -293,7 +293,7 @@ def test_a_search_that_is_stopped_or_killed_goes_on_by_the_same_command(engine: 
 
 
 def test_a_missing_extra_is_one_line_with_the_command_that_mends_it(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas.commands.find_spec", lambda name: None)
+    monkeypatch.setattr("nas.commands.tools.find_spec", lambda name: None)
     code, _, err = cli("dashboard")
     assert code == 1
     assert err == "nas: the dashboard needs the extra 'dashboard': pip install 'nas-scaling[dashboard]'\n"

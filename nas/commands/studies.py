@@ -1,13 +1,10 @@
-"""What the commands do: call the library and print; imported when a command runs, not for its help."""
+"""Run and show searches."""
 
 import logging
 import os
 import shlex
-import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 
@@ -17,25 +14,14 @@ from nas import output
 from nas.api import Study, open_study
 from nas.api import search as run_search
 from nas.config import StudyConfig
-from nas.errors import MissingExtra, NasError
-from nas.export import Choice
-from nas.export import export as write_exports
-from nas.export_weights import WeightsSource
-from nas.flags import Flags, parse_numbers, study_config
+from nas.flags import Flags, study_config
 from nas.output import Column, Format, metric_column, percent_column, print_rows, text_column
 from nas.trial_table import NUMBER, STATE, VARIANT, choice_columns, noise_text, trial_columns, trial_row
-from searchspace.cost import cost as cost_of
-from searchspace.formats import load_variant
-from searchspace.memory import Training
-from searchspace.scaling import compound_scale, effective_phi
-from searchspace.styles import style_of, style_text
-from searchspace.switch_flags import with_settings
+from searchspace.styles import style_of
 from studies.database import shown
 from studies.fidelity import fidelity_text
 from studies.records import DEFAULT_STORE, TrialState
 from studies.store import Store
-
-ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +33,6 @@ class RunFlags:
     engine: str
     dry_run: bool
     keep_weights: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Coefficients:
-    """How depth (α) and width (β) grow with φ."""
-
-    alpha: float
-    beta: float
 
 
 def search(flags: Flags, file: str | None, name: str | None, run: RunFlags, store: str, format: Format) -> None:
@@ -180,70 +158,3 @@ def show(name: str, store: str, format: Format) -> None:
 def pareto(name: str, store: str, format: Format) -> None:
     """Print a front."""
     _print_front(open_study(name, store=Store(store, create=False)), format)
-
-
-def cost(text: str, style: str | None, settings: Sequence[str], training: Training, format: Format) -> None:
-    """Print what a variant costs and the memory of training it."""
-    from nas.cost_table import print_cost
-
-    print_cost(with_settings(load_variant(text, style=style), settings), training, format)
-
-
-def scale(phi: str, base: str, by: Coefficients, group_channels: int | None, style: str | None, format: Format) -> None:
-    """Print the variants that compound scaling gives."""
-    start = load_variant(base)
-    rows = []
-    for value in parse_numbers(phi):
-        config = compound_scale(start, value, alpha=by.alpha, beta=by.beta, group_channels=group_channels, style=style)
-        size, asked = cost_of(config), 2**value * cost_of(start).params
-        width, depth = effective_phi(start, config, alpha=by.alpha, beta=by.beta)
-        shape = {"phi": value, "variant": config.short_name, "style": style_of(config), **asdict(size), "asked_params": asked}
-        rows.append({**shape, "size_error": size.params / asked - 1, "phi_width": _finite(width), "phi_depth": _finite(depth)})
-    columns = [
-        Column("phi", "φ", "{:g}".format),
-        text_column("variant", "C1,C',L1,L3"),
-        text_column("style", "style"),
-        *map(metric_column, ("params", "flops")),
-        Column("asked_params", "asked (M)", metric_column("params").show),
-        percent_column("size_error", "size error"),
-        Column("phi_width", "φ of width", "{:.2f}".format),
-        Column("phi_depth", "φ of depth", "{:.2f}".format),
-    ]
-    title = f"{start.short_name} (style {style_text(start)}) scaled by α = {by.alpha:g}, β = {by.beta:g}; FLOPs at 224 px"
-    print_rows(rows, columns, format=format, title=title)
-
-
-def _finite(value: float) -> float | None:
-    return None if value != value else value  # NaN: a coefficient of 1 that did not keep its dimension
-
-
-def export(choice: Choice, format: str, out: Path, store: str, weights: WeightsSource | None) -> None:
-    """Write variants to files and print the path of each."""
-    for path in write_exports(choice, format=format, out=out, store=store, weights=weights):
-        typer.echo(path)
-
-
-def doctor(store: str, format: Format) -> None:
-    """Print what is active here."""
-    from nas.doctor import examine
-
-    rows = [asdict(finding) for finding in examine(store)]
-    columns = [text_column("what", "what"), text_column("state", "state"), text_column("why", "why")]
-    print_rows(rows, columns, format=format)
-
-
-def dashboard(store: str, address: str, port: int) -> None:
-    """Run Streamlit on a store until it is stopped."""
-
-    if find_spec("streamlit") is None:
-        raise MissingExtra("the dashboard", "dashboard")
-    app = ROOT / "dashboard" / "app.py"
-    options = {"server.address": address, "server.port": str(port), "server.headless": "true", "browser.gatherUsageStats": "false"}
-    flags = [part for key, value in options.items() for part in (f"--{key}", value)]
-    command = [sys.executable, "-m", "streamlit", "run", str(app), *flags]
-    try:
-        code = subprocess.run(command, env={**os.environ, "NAS_STORE": store}, check=False).returncode
-    except KeyboardInterrupt:
-        return
-    if code:
-        raise NasError(f"the dashboard ended with exit code {code}")
