@@ -1,13 +1,16 @@
 """Data sets by name: what a spec may say, how a split is cut, and what a batch looks like."""
 
+import logging
 import subprocess
 import sys
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_files import crop, encoded, packed, write_cifar10, write_classes
 
 from trainer.data import LOADERS, Split, batch_sizes, epoch_batches, load_dataset, subset, to_batch
 from trainer.dataset_spec import SOURCES, DatasetSpec, parse_dataset
@@ -33,6 +36,7 @@ def indices_of(images: torch.Tensor) -> list[int]:
     return (low + 256 * high).tolist()
 
 
+PATHS = st.text(min_size=1).filter(lambda text: text == text.strip() and text.isprintable()).map(lambda text: str(PurePath(text)).strip())
 SPLITS = st.lists(st.integers(0, 4), min_size=2, max_size=400).map(numbered_split)
 
 
@@ -54,7 +58,12 @@ def test_spellings_of_one_data_set_share_a_canonical_text(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("imagenet", "unknown data set 'imagenet'.*known: digits, shapes"),
+        ("imagenet", "unknown data set 'imagenet'.*known: digits, shapes, imagefolder, cifar10, cifar100, parquet, packed"),
+        ("packed", "malformed data set 'packed': its path is missing; write packed:PATH"),
+        ("cifar10:  ", "its path is missing; write cifar10:PATH"),
+        ("parquet:a\nb", r"holds no control characters, got 'a\\nb'"),
+        ("parquet:a\udc80", "holds no control characters"),
+        ("imagefolder:a /", "neither begins nor ends with white space"),
         ("", "unknown data set ''"),
         ("digits:100", "takes no knobs, got '100'"),
         ("shapes", "samples is missing"),
@@ -70,6 +79,24 @@ def test_spellings_of_one_data_set_share_a_canonical_text(text):
 def test_a_malformed_spec_is_refused_by_name(text, message):
     with pytest.raises(ValueError, match=message):
         parse_dataset(text)
+
+
+@given(name=st.sampled_from([name for name, source in SOURCES.items() if source.files]), path=PATHS)
+def test_a_path_may_hold_anything_printable_and_reads_back(name, path):
+    spec = parse_dataset(f"{name}:{path}")
+    assert (spec.name, spec.path, spec.synthetic) == (name, path, False)
+    assert parse_dataset(str(spec)) == spec
+
+
+@pytest.mark.parametrize("text", ["imagefolder:data/a=1,b/", "imagefolder: ./data//a=1,b", "imagefolder:data/./a=1,b"])
+def test_a_relative_path_stays_relative_without_needless_slashes(text):
+    assert str(parse_dataset(text)) == "imagefolder:data/a=1,b"
+
+
+@pytest.mark.parametrize("wrong", [("digits", None, "x"), ("packed", None, "x/"), ("packed", None, None)])
+def test_a_path_that_does_not_belong_is_refused(wrong):
+    with pytest.raises(ValueError, match="path"):
+        DatasetSpec(*wrong)
 
 
 def test_knobs_of_another_data_set_are_refused():
@@ -212,3 +239,150 @@ def test_images_of_another_kind_are_refused(images):
 def test_an_empty_image_size_is_refused():
     with pytest.raises(ValueError, match="image_size must be at least 1, got image_size=0"):
         to_batch(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), 0)
+
+
+def test_channels_may_have_means_and_deviations_of_their_own():
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 0.2)
+    for channels in (1, 3):
+        batch = to_batch(torch.full((2, channels, 8, 8), 51, dtype=torch.uint8), 16, mean=mean, std=std)
+        expected = torch.tensor([(0.2 - m) / s for m, s in zip(mean, std, strict=True)]).reshape(1, 3, 1, 1).expand(2, 3, 16, 16)
+        torch.testing.assert_close(batch, expected)
+
+
+@given(split=SPLITS, seed=SEEDS, sizes=st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)))
+def test_parts_of_parts_copy_no_image(split, seed, sizes):
+    part = subset(subset(split, sizes[0], seed), sizes[1], seed + 1)
+    assert part._stored is split.images
+    images, labels = part.batch(torch.arange(len(part)))
+    assert torch.equal(images, part.images)
+    assert torch.equal(labels, part.labels)
+    assert torch.equal(split.labels[indices_of(images)], labels)
+
+
+def test_a_split_needs_a_label_for_every_image():
+    with pytest.raises(ValueError, match="images=3, labels=2"):
+        Split(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NAS_DATA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def photos(tmp_path: Path, **splits: int) -> str:
+    for split, each in splits.items():
+        write_classes(tmp_path / "photos" / split.removeprefix("all"), each=each)
+    return f"imagefolder:{tmp_path / 'photos'}"
+
+
+def lengths(dataset) -> list[int]:
+    return [len(split) for split in (dataset.train, dataset.validation, dataset.test)]
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        ({"all": 10}, [18, 6, 6]),
+        ({"train": 10}, [18, 6, 6]),
+        ({"train": 10, "test": 2}, [24, 6, 6]),
+        ({"train": 10, "val": 2}, [30, 6, 0]),
+        ({"train": 10, "validation": 2, "test": 3}, [30, 6, 9]),
+    ],
+)
+def test_a_source_s_own_splits_are_kept_and_the_others_cut_from_every_class(tmp_path, cache, splits, expected):
+    dataset = load_dataset(photos(tmp_path, **splits), seed=0)
+    assert lengths(dataset) == expected
+    for split in (dataset.train, dataset.validation, dataset.test):
+        assert set(torch.bincount(split.labels, minlength=3).tolist()) == {len(split) // 3}
+    other = load_dataset(dataset.name, seed=1)
+    assert torch.equal(other.train.labels, dataset.train.labels)
+    assert torch.equal(other.train.images, dataset.train.images) is ("val" in splits or "validation" in splits)
+    if "test" in splits:
+        assert torch.equal(other.test.images, dataset.test.images)
+
+
+def test_image_files_are_decoded_once_for_each_size_and_it_is_said(tmp_path, cache, caplog):
+    spec = photos(tmp_path, all=6)
+    first = load_dataset(spec, seed=0, image_size=48)
+    assert first.train.image_shape == (3, 48, 48)
+    assert first.class_names == ("china", "flower", "lamp")
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"decoding 18 images of {spec} into {cache}" in record.getMessage()
+    assert "`nas data pack`" in record.getMessage()
+    assert load_dataset(spec, seed=0, image_size=48).fingerprint == first.fingerprint
+    assert len(caplog.records) == 1
+    assert load_dataset(spec, seed=0).train.image_shape == (3, 32, 32)
+    (tmp_path / "photos" / "china" / "000.jpg").write_bytes(encoded(crop(0, 99), "JPEG"))
+    assert load_dataset(spec, seed=0, image_size=48).fingerprint != first.fingerprint
+    assert len(caplog.records) == 3
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 3
+
+
+def test_packed_images_have_their_own_size_and_the_fingerprint_of_their_source(tmp_path, cache):
+    spec = photos(tmp_path, all=6)
+    direct = load_dataset(spec, seed=0, image_size=48)
+    packed(spec, tmp_path / "packed", size=48)
+    dataset = load_dataset(f"packed:{tmp_path / 'packed'}", seed=0, image_size=64)
+    assert dataset.fingerprint == direct.fingerprint
+    assert dataset.name == f"packed:{tmp_path / 'packed'}"
+    assert torch.equal(dataset.train.images, direct.train.images)
+
+
+def test_cifar_is_taken_pixel_by_pixel(tmp_path, cache):
+    write_cifar10(tmp_path / "cifar")
+    dataset = load_dataset(f"cifar10:{tmp_path / 'cifar'}", seed=0)
+    assert lengths(dataset) == [80, 20, 20]
+    assert dataset.test.images[3].numpy().tobytes() == (tmp_path / "cifar" / "test_batch.bin").read_bytes()[3 * 3073 + 1 : 4 * 3073]
+
+
+def test_damaged_images_are_told_when_a_source_is_used_directly(tmp_path, cache, caplog):
+    spec = photos(tmp_path, all=6)
+    (tmp_path / "photos" / "lamp" / "001.png").write_bytes(b"nothing")
+    assert sum(lengths(load_dataset(spec, seed=0))) == 17
+    assert "1 damaged images are left out, such as lamp/001.png: no image in a known format" in caplog.messages[1]
+
+
+CACHES = """
+import sys
+from trainer.dataset_spec import parse_dataset
+from trainer.packed import open_packed
+from trainer.packed_cache import cached
+
+print(open_packed(cached(parse_dataset(sys.argv[1]), 32)).meta.fingerprint)
+"""
+
+
+def test_two_processes_that_begin_at_once_decode_once_and_agree(tmp_path, cache):
+    spec = photos(tmp_path, all=30)
+    command = [sys.executable, "-c", CACHES, spec]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    out, err = zip(*(process.communicate(timeout=120) for process in processes), strict=True)
+    assert [process.returncode for process in processes] == [0, 0], err
+    assert len(set(out)) == 1
+    assert "".join(err).count("decoding 90 images") == 1
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_the_way_out(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("NAS_DATA_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ValueError, match=r"cannot write .*/file/.*: .*; set NAS_DATA_CACHE to another folder"):
+        load_dataset(photos(tmp_path, all=6), seed=0)
+
+
+@pytest.mark.parametrize("name", [name for name, source in SOURCES.items() if source.files])
+def test_files_that_are_not_there_are_noticed_when_they_are_loaded(tmp_path, cache, name):
+    with pytest.raises(ValueError, match=rf"^no .* at {tmp_path}/nowhere"):
+        load_dataset(f"{name}:{tmp_path}/nowhere", seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_larger_than_the_memory_are_mapped(tmp_path):
+    packed(photos(tmp_path, all=6), tmp_path / "packed")
+    dataset = load_dataset(f"packed:{tmp_path / 'packed'}", seed=0)
+    mapped = str((tmp_path / "packed" / "images.npy").resolve())
+    (line,) = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(mapped)]
+    assert line.split()[1] == "r--s"  # shared and read-only: it counts as no memory
+    first, last = (int(end, 16) for end in line.split()[0].split("-"))
+    assert all(first <= split._stored.data_ptr() < last for split in (dataset.train, dataset.validation, dataset.test))
