@@ -68,8 +68,8 @@ def test_a_proxy_leaves_the_process_as_it_found_it() -> None:
 
 def test_a_search_never_sees_the_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = trainer.proxy.load_dataset("digits", seed=0)
-    blind = SimpleNamespace(train=whole.train, validation=whole.validation, num_classes=10)  # asking for .test raises
-    monkeypatch.setattr(trainer.proxy, "_cached_dataset", lambda spec, *, seed: blind)
+    blind = SimpleNamespace(train=whole.train, validation=whole.validation, num_classes=10, fingerprint=None)  # asking for .test raises
+    monkeypatch.setattr(trainer.proxy, "_cached_dataset", lambda spec, *, seed, image_size: blind)
     assert len(list(run_proxy(SMALL, replace(QUICK, epochs=1), seed=0))) == 1
 
 
@@ -100,6 +100,10 @@ def test_any_other_runtime_error_stays_itself(monkeypatch: pytest.MonkeyPatch) -
         ({"dataset": "mnist"}, "unknown data set"),
         ({"device": "tpu"}, "cpu or cuda"),
         ({"recipe": "magic"}, "unknown recipe 'magic'; known: published, proxy"),
+        ({"precision": "float16"}, "precision must be one of float32, bfloat16, got 'float16'"),
+        ({"precision": None}, "precision must be text, got None"),
+        ({"drop_path_rate": 1}, "drop_path_rate must be at least 0 and below 1, got 1; leave it out for the recipe's"),
+        ({"drop_path_rate": "0.1"}, "drop_path_rate must be at least 0 and below 1, got '0.1'"),
     ],
 )
 def test_a_proxy_that_cannot_be_trained_is_refused_at_birth(change: dict[str, object], message: str) -> None:
@@ -119,6 +123,14 @@ def test_the_rate_warms_up_then_falls_along_a_cosine() -> None:
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert factors[55] == pytest.approx(0.525)
     assert factors[100] == pytest.approx(0.05)
+
+
+def test_the_published_warm_up_starts_where_it_says() -> None:
+    recipe = RECIPES["published"]
+    factors = [lr_factor(step, 600, recipe) for step in range(12)]
+    assert factors[0] * recipe.lr == pytest.approx(5e-7)
+    assert factors[5] == pytest.approx((1e-3 + 1) / 2)
+    assert factors[10] == 1
 
 
 def test_biases_and_norms_are_not_decayed_and_the_rate_follows_the_batch() -> None:

@@ -1,12 +1,9 @@
-"""The only door from a search to training: an architecture in, measured numbers out, epoch by epoch.
-
-Thin: float32, no augmentation, no checkpoints; an interrupted proxy starts over.
-"""
+"""The only door to training: an architecture in, measured numbers out, epoch by epoch."""
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,87 +13,136 @@ import torch
 from dcnv3 import backend
 from searchspace.model_config import ModelConfig
 from searchspace.recipes import RECIPES
+from trainer.checkpoints import Checkpoint, Checkpoints
+from trainer.compute import memory_errors, seeded_compute
 from trainer.data import Dataset, load_dataset, subset
+from trainer.feeding import Feed
 from trainer.internimage import InternImage
-from trainer.loop import Trainer, evaluate
-from trainer.matmul import fastest_float32_matmul
-from trainer.proxy_config import ProxyConfig, ProxyResult
+from trainer.loop import Trainer
+from trainer.parallel import ALONE, Ranks, check_world, run_parallel
+from trainer.proxy_config import SPLIT_SEED, ProxyConfig, ProxyResult
 from trainer.weights import save
 
 log = logging.getLogger(__name__)
-SPLIT_SEED = 0  # every study, trial and seed sees the same training, validation and test images
+WHERE = ("device", "threads")  # settings of a proxy that say where it is trained, not what
 
 _cached_dataset = lru_cache(maxsize=2)(load_dataset)  # a reused worker loads its data once
 
 
-def run_proxy(config: ModelConfig, proxy: ProxyConfig, *, seed: int, weights: Path | None = None) -> Iterator[ProxyResult]:
-    """Train the proxy of `config` and yield validation top-1, loss and training seconds after each epoch.
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A proxy to be trained with a seed, the file for its weights and the folder for its checkpoints, if any."""
 
-    A generator, so that whoever drives it may stop after any epoch. The same seed, device kind and thread count give the same top-1 and
-    loss to the bit on CPU. After the last epoch the network's weights are left in the file `weights`, if one is named, with what they are.
-    MemoryError when the device's memory does not suffice; ValueError for channels that do not divide.
+    config: ModelConfig
+    proxy: ProxyConfig
+    seed: int
+    weights: Path | None = None
+    checkpoints: Path | None = None
+
+
+def run_proxy(
+    config: ModelConfig,
+    proxy: ProxyConfig,
+    *,
+    seed: int,
+    weights: Path | None = None,
+    checkpoints: Path | None = None,
+    world: int = 1,
+) -> Generator[ProxyResult, None, None]:
+    """Train the proxy of `config` and yield validation top-1, top-5 (of more than five classes), loss and seconds after each epoch.
+
+    A generator, so that whoever drives it may stop after any epoch. The same seed, device kind and thread count give the same metrics to
+    the bit on CPU. After the last epoch the network's weights are left in the file `weights`, if one is named, with what they are. With a
+    folder `checkpoints` an interrupted training goes on from there, to the same metrics, and yields the results of the epochs before
+    again. `world` processes share each batch, on CUDA with a device each. MemoryError when the device's memory does not suffice;
+    ValueError for channels that do not divide and checkpoints of another training.
     """
-    with _memory_errors(), _compute(proxy, seed):
-        backend(proxy.device)  # a kernel that has yet to be compiled is, before the clock starts
-        dataset = _cached_dataset(proxy.dataset, seed=SPLIT_SEED)
-        trainer = _make_trainer(config, proxy, dataset, seed)
-    seconds = 0.0
-    for epoch in range(1, proxy.epochs + 1):
+    check_world(world, proxy.device)
+    training = Training(config, proxy, seed, weights, checkpoints)
+    if world == 1:
+        yield from train(training)
+    else:
+        yield from run_parallel(train, (training,), world=world, device=proxy.device)
+
+
+def train(training: Training, ranks: Ranks = ALONE) -> Generator[ProxyResult, None, None]:
+    """`run_proxy` as one of the processes that share it: all yield the same results, the first one writes the files."""
+    proxy, seed, device = training.proxy, training.seed, ranks.device(training.proxy.device)
+    with memory_errors(), seeded_compute(device, threads=proxy.threads, seed=seed):
+        backend(device)  # a kernel that has yet to be compiled is, before the clock starts
+        dataset = _cached_dataset(proxy.dataset, seed=SPLIT_SEED, image_size=proxy.image_size)
+        trainer = _make_trainer(training, dataset, ranks)
+        validation = Feed(dataset.validation, device, rank=ranks.rank, world=ranks.world)
+        checkpoints = _checkpoints(training, dataset)
+        results = _resume(trainer, checkpoints)
+    seconds = results[-1].metrics["seconds"] if results else 0.0
+    if len(results) == proxy.epochs and ranks.first:
+        _keep_weights(trainer, training, results[-1])
+    yield from tuple(results)
+    for epoch in range(len(results) + 1, proxy.epochs + 1):
         start = time.perf_counter()
         # Each epoch draws from its own seed: what else runs in this process between two epochs cannot change the result.
-        with _memory_errors(), _compute(proxy, _epoch_seed(seed, epoch)):
-            trainer.train_epoch(torch.Generator().manual_seed(_epoch_seed(seed, epoch)))
+        with memory_errors(), seeded_compute(device, threads=proxy.threads, seed=_epoch_seed(seed, epoch, ranks.rank)):
+            trainer.train_epoch(_epoch_seed(seed, epoch))
+            if device != "cpu":
+                torch.cuda.synchronize(device)  # an epoch is queued long before it is done
             seconds += time.perf_counter() - start
-            metrics = evaluate(trainer.model, dataset.validation, image_size=proxy.image_size, device=proxy.device)
-        result = ProxyResult(epoch=epoch, metrics={**metrics, "seconds": seconds}, fidelity=proxy.fidelity(epochs=epoch, seed=seed))
-        if weights is not None and epoch == proxy.epochs:
-            _keep(trainer.model, weights, config, result)
-        yield result
+            metrics = trainer.evaluate(validation)
+        fidelity = proxy.fidelity(epochs=epoch, seed=seed, fingerprint=dataset.fingerprint)
+        results.append(ProxyResult(epoch=epoch, metrics={**metrics, "seconds": seconds}, fidelity=fidelity))
+        if ranks.first:
+            _keep_state(checkpoints, trainer, results)
+            if epoch == proxy.epochs:
+                _keep_weights(trainer, training, results[-1])
+        yield results[-1]
 
 
-def _keep(model: InternImage, weights: Path, config: ModelConfig, result: ProxyResult) -> None:
-    """Save what the network has learnt; a full disk costs the weights, not the result that a night's training brought."""
-    origin = {"proxy_of": config.to_dict(), "metrics": dict(result.metrics), "fidelity": dict(result.fidelity)}
+def _make_trainer(training: Training, dataset: Dataset, ranks: Ranks) -> Trainer:
+    proxy = training.proxy
+    rate = RECIPES[proxy.recipe].drop_path_rate if proxy.drop_path_rate is None else proxy.drop_path_rate
+    model = InternImage(proxy.proxy_of(training.config), num_classes=dataset.num_classes, drop_path_rate=rate)
+    return Trainer(model, subset(dataset.train, proxy.train_fraction, seed=SPLIT_SEED), proxy, ranks)
+
+
+def _checkpoints(training: Training, dataset: Dataset) -> Checkpoints | None:
+    if training.checkpoints is None:
+        return None
+    what = {name: value for name, value in training.proxy.to_dict().items() if name not in WHERE}
+    facts = {"model": training.config.to_dict(), "proxy": what, "seed": training.seed, "fingerprint": dataset.fingerprint}
+    return Checkpoints(training.checkpoints, facts)
+
+
+def _resume(trainer: Trainer, checkpoints: Checkpoints | None) -> list[ProxyResult]:
+    """The results up to the newest checkpoint, from which `trainer` then goes on; none without one."""
+    state = None if checkpoints is None else checkpoints.newest()
+    if state is None:
+        return []
+    trainer.restore(state.tensors, state.steps)
+    log.info("going on after epoch %d", state.results[-1].epoch)
+    return list(state.results)
+
+
+def _keep_state(checkpoints: Checkpoints | None, trainer: Trainer, results: Sequence[ProxyResult]) -> None:
+    """Save where the training is; a full disk costs the checkpoint, not the training."""
+    if checkpoints is None:
+        return
     try:
-        save(model, weights, provenance=origin)
+        checkpoints.write(Checkpoint(trainer.tensors(), trainer.steps, tuple(results)))
+    except ValueError as error:
+        log.warning("no checkpoint after epoch %d: %s", results[-1].epoch, error)
+
+
+def _keep_weights(trainer: Trainer, training: Training, result: ProxyResult) -> None:
+    """Save what the network has learnt; a full disk costs the weights, not the result that a night's training brought."""
+    if training.weights is None:
+        return
+    origin = {"proxy_of": training.config.to_dict(), "metrics": dict(result.metrics), "fidelity": dict(result.fidelity)}
+    try:
+        save(trainer.measured, training.weights, provenance=origin)
     except ValueError as error:
         log.warning("weights are not kept: %s", error)
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
-    """A stream of its own for every epoch of every seed; a sum would give seed 0's second epoch to seed 1's first."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-
-
-def _make_trainer(config: ModelConfig, proxy: ProxyConfig, dataset: Dataset, seed: int) -> Trainer:
-    recipe = RECIPES[proxy.recipe]
-    model = InternImage(proxy.proxy_of(config), num_classes=dataset.num_classes, drop_path_rate=recipe.drop_path_rate)
-    split = subset(dataset.train, proxy.train_fraction, seed=SPLIT_SEED)
-    return Trainer(model, split, proxy)
-
-
-@contextmanager
-def _compute(proxy: ProxyConfig, seed: int) -> Iterator[None]:
-    """A seeded global generator, the declared number of threads and the fastest exact matrix products; all put back afterwards."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[] if proxy.device == "cpu" else None):
-        torch.manual_seed(seed)
-        torch.set_num_threads(proxy.threads)
-        try:
-            with fastest_float32_matmul(proxy.device):
-                yield
-        finally:
-            torch.set_num_threads(threads)
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """PyTorch's ways of running out of memory as one MemoryError."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(str(error).splitlines()[0]) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
-            raise MemoryError(str(error).splitlines()[0]) from error
-        raise
+def _epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """A stream of its own for every epoch of every seed and process; a sum would give seed 0's second epoch to seed 1's first."""
+    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])  # an entropy's trailing zeros count for nothing

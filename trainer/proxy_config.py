@@ -9,6 +9,10 @@ from searchspace.recipes import RECIPES
 from trainer.dataset_spec import parse_dataset
 
 MIN_IMAGE_SIZE = 32  # four stages: a smaller image ends in an empty map
+PRECISIONS = ("float32", "bfloat16")
+SPLIT_SEED = 0  # every study, trial and seed sees the same training, validation and test images
+# Settings that are written down only where they differ from this: what was stored before they existed still compares equal.
+YOUNGER: Mapping[str, Any] = {"precision": "float32", "drop_path_rate": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +20,7 @@ class ProxyConfig:
     """A training made cheap in a declared way: smaller images, few epochs, part of the data, channels divided.
 
     `channel_divisor` divides C1 and C' alike, so depths and group counts stay. `train_fraction` is the part of the training split used.
+    Precision "bfloat16" computes in it over float32 weights. `drop_path_rate` takes the place of the recipe's stochastic depth.
     """
 
     dataset: str = "digits"
@@ -27,9 +32,11 @@ class ProxyConfig:
     recipe: str = "proxy"
     device: str = "cpu"
     threads: int = 1
+    precision: str = "float32"
+    drop_path_rate: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "recipe", "device"):
+        for name in ("dataset", "recipe", "device", "precision"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} must be text, got {getattr(self, name)!r}")
         object.__setattr__(self, "dataset", str(parse_dataset(self.dataset)))  # one spelling for one data set
@@ -47,14 +54,18 @@ class ProxyConfig:
             raise ValueError(f"unknown recipe {self.recipe!r}; known: {', '.join(RECIPES)}")
         if self.device.split(":")[0] not in ("cpu", "cuda"):
             raise ValueError(f"device must be cpu or cuda, got {self.device!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.drop_path_rate is not None and not (isinstance(self.drop_path_rate, int | float) and 0 <= self.drop_path_rate < 1):
+            raise ValueError(f"drop_path_rate must be at least 0 and below 1, got {self.drop_path_rate!r}; leave it out for the recipe's")
 
     def proxy_of(self, config: ModelConfig) -> ModelConfig:
         """The network that is trained in place of `config`."""
         return config.divide_channels(self.channel_divisor)
 
-    def fidelity(self, *, epochs: int, seed: int) -> dict[str, Any]:
-        """What every number of this proxy is stored with, after `epochs` epochs."""
-        return {
+    def fidelity(self, *, epochs: int, seed: int, fingerprint: str | None = None) -> dict[str, Any]:
+        """What every number of this proxy is stored with, after `epochs` epochs; `fingerprint` is that of data from files."""
+        facts = {
             "dataset": self.dataset,
             "synthetic": parse_dataset(self.dataset).synthetic,
             "image_size": self.image_size,
@@ -65,10 +76,14 @@ class ProxyConfig:
             "recipe": self.recipe,
             "seed": seed,
         }
+        return facts | self._departures() | ({} if fingerprint is None else {"fingerprint": fingerprint})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name not in YOUNGER} | self._departures()
+
+    def _departures(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name, default in YOUNGER.items() if getattr(self, name) != default}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

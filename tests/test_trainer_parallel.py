@@ -1,0 +1,138 @@
+"""Several processes for one training: the same numbers as one, and none left behind whatever happens."""
+
+import math
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from searchspace.stacking import stack
+from trainer.batch_norm import GlobalBatchNorm2d, over_processes
+from trainer.internimage import InternImage
+from trainer.parallel import Ranks, _error, _Failure, _Worker, check_world, run_parallel
+from trainer.proxy import run_proxy
+from trainer.proxy_config import ProxyConfig
+from trainer.weights import load
+
+SMALL = stack(32, 16, 1, 2)
+
+
+def test_two_processes_train_as_one_with_shares_of_different_size(tmp_path: Path) -> None:
+    proxy = ProxyConfig(epochs=2, train_fraction=0.1, batch_size=31)
+    weights, checkpoints = tmp_path / "trained.safetensors", tmp_path / "checkpoints"
+    alone = list(run_proxy(SMALL, proxy, seed=1))
+    together = list(run_proxy(SMALL, proxy, seed=1, world=2, weights=weights, checkpoints=checkpoints))
+    assert [result.epoch for result in together] == [1, 2]
+    for one, two in zip(alone, together, strict=True):
+        assert two.metrics["loss"] == pytest.approx(one.metrics["loss"], rel=1e-5)
+        assert two.fidelity == one.fidelity
+    assert load(InternImage(SMALL.divide_channels(4), num_classes=10), weights).untrained == ()
+    assert list(run_proxy(SMALL, proxy, seed=1, checkpoints=checkpoints)) == together  # one process reads what two have written
+
+
+def normed(ranks: Ranks) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Two shares of a batch, 2 and 3 images, through a GlobalBatchNorm2d, with what came of it and of the gradients."""
+    torch.manual_seed(0)
+    whole, wanted = torch.randn(5, 3, 2, 2) + 100, torch.randn(5, 3, 2, 2)
+    share = slice(2) if ranks.first else slice(2, 5)
+    model = nn.Sequential(nn.BatchNorm2d(3))
+    over_processes(model)
+    x = whole[share].clone().requires_grad_()
+    out = model(x)
+    (out * wanted[share]).sum().backward()
+    for parameter in model.parameters():
+        dist.all_reduce(parameter.grad)
+    assert x.grad is not None
+    parts = [torch.zeros(2, *whole.shape), torch.zeros(2, *whole.shape)]
+    mine = torch.zeros(2, *whole.shape)
+    mine[:, share] = torch.stack([out.detach(), x.grad])
+    dist.all_gather(parts, mine)
+    yield (sum(parts), *(p.grad for p in model.parameters()), *model.state_dict().values())  # type: ignore[misc]
+
+
+def test_statistics_and_gradients_are_those_of_the_global_batch() -> None:
+    torch.manual_seed(0)
+    whole, wanted = (torch.randn(5, 3, 2, 2) + 100).requires_grad_(), torch.randn(5, 3, 2, 2)
+    plain = nn.BatchNorm2d(3)
+    out = plain(whole)
+    (out * wanted).sum().backward()
+    assert whole.grad is not None
+    expected = (torch.stack([out.detach(), whole.grad]), *(p.grad for p in plain.parameters()), *plain.state_dict().values())
+    (found,) = run_parallel(normed, (), world=2, device="cpu")
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_names_of_a_state_dict_outlive_the_change_of_norms() -> None:
+    network = InternImage(SMALL)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    over_processes(network)
+    assert sum(isinstance(module, GlobalBatchNorm2d) for module in network.modules()) == 1
+    after = network.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def counting(end: str, ranks: Ranks) -> Iterator[int]:
+    """The processes' numbers, then the second one's end."""
+    yield os.getpid() if ranks.first else 0
+    if end == "killed" and not ranks.first:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if end == "too large" and not ranks.first:
+        raise MemoryError("tried to allocate 99 bytes")
+    dist.barrier()  # the other one never comes
+    yield math.nan
+
+
+def test_no_process_outlives_what_happens_to_one() -> None:
+    ends = {
+        "killed": (RuntimeError, "process 2 of 2 was ended by SIGKILL"),
+        "too large": (MemoryError, "^tried to allocate 99 bytes$"),
+    }
+    for end, (kind, message) in ends.items():
+        results = run_parallel(counting, (end,), world=2, device="cpu")
+        first = next(results)
+        assert running(first)
+        with pytest.raises(kind, match=message):
+            next(results)
+        assert not running(first)
+
+
+def test_an_error_of_a_process_is_told_with_its_kind_and_trace() -> None:
+    worker = _Worker(1, SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+    error = _error(worker, _Failure(0.0, "KeyError", "'stem'", "Traceback: in forward"), world=2)
+    assert (type(error), str(error), error.__notes__) == (RuntimeError, "process 2 of 2: KeyError: 'stem'", ["Traceback: in forward"])
+
+
+def test_closing_the_generator_early_ends_all_processes() -> None:
+    results = run_parallel(counting, ("closed",), world=2, device="cpu")
+    first = next(results)
+    results.close()
+    assert not running(first)
+
+
+def running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("world", "device", "message"),
+    [
+        (0, "cpu", "world must be whole and at least 1, got world=0"),
+        (2, "cuda:1", "device must be cpu or cuda, got 'cuda:1'"),
+        (10_000, "cuda", "each process needs a CUDA device of its own, got world=10000"),
+    ],
+)
+def test_a_world_that_cannot_be_is_refused(world: int, device: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_world(world, device)
