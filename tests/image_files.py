@@ -15,9 +15,9 @@ from pyarrow import parquet
 from sklearn.datasets import load_sample_images
 
 from trainer.dataset_spec import parse_dataset
-from trainer.packed import Packed, open_packed
-from trainer.packing import pack
-from trainer.sources import list_images
+from trainer.packing.pack import pack
+from trainer.packing.packed import Packed, open_packed
+from trainer.packing.sources import list_images
 
 CLASSES = ("china", "flower", "lamp")  # the last one is the first, darkened
 

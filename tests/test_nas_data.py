@@ -17,7 +17,7 @@ from image_files import write_cifar10, write_classes
 
 from nas.cli.data import data_app
 from trainer.data import load_dataset
-from trainer.packed import open_packed
+from trainer.packing.packed import open_packed
 
 
 def run(*arguments: str) -> None:
@@ -70,10 +70,10 @@ def test_programs_get_the_same_from_json_and_csv(tmp_path: Path, capsys: pytest.
 
 
 def test_what_a_sample_misses_verify_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("trainer.packing.CHUNK_IMAGES", 10)
+    monkeypatch.setattr("trainer.packing.pack.CHUNK_IMAGES", 10)
     out = tmp_path / "packed"
     run("pack", f"cifar10:{write_cifar10(tmp_path / 'cifar')}", str(out), "--size", "32", "--workers", "1")
-    for module in ("trainer.packed", "nas.commands.data"):
+    for module in ("trainer.packing.packed", "nas.commands.data"):
         monkeypatch.setattr(f"{module}.CHECKED_BYTES", 20 * 3072)
     images = np.load(out / "images.npy", mmap_mode="r+")
     images[25] ^= 255
@@ -126,7 +126,9 @@ def test_neither_help_nor_packing_loads_torch(tmp_path: Path, photos: Path) -> N
 
 def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
     photos = write_classes(tmp_path / "photos", each=120)
-    code = "import sys, trainer.packing; trainer.packing.CHUNK_IMAGES = 8; from nas.cli.data import data_app; data_app(sys.argv[1:])"
+    code = (
+        "import sys, trainer.packing.pack; trainer.packing.pack.CHUNK_IMAGES = 8; from nas.cli.data import data_app; data_app(sys.argv[1:])"
+    )
     command = [sys.executable, "-c", code, "pack", f"imagefolder:{photos}", str(tmp_path / "out"), "--size", "256", "--workers", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stderr is not None

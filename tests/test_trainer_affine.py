@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.pictures import as_pixels, as_tensor, assert_same, drawn_pictures, pictures
-from trainer.affine import AFFINE_OPERATIONS, transform
+from trainer.augmentation.affine import AFFINE_OPERATIONS, transform
 
 FILL = (124, 116, 104)
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

@@ -10,9 +10,9 @@ from PIL import Image
 
 from searchspace.recipes import IMAGENET, Augmentation
 from tests.pictures import as_pixels, as_tensor, drawn_pictures, pictures
-from trainer import rand_augment
-from trainer.augment import Augment, evaluation_batch
-from trainer.resample import resize
+from trainer.augmentation import rand_augment
+from trainer.augmentation.augment import Augment, evaluation_batch
+from trainer.augmentation.resample import resize
 
 MEAN, STD = IMAGENET.optimizer.mean, IMAGENET.optimizer.std
 LOWEST, HIGHEST = ([(value - mean) / std for mean, std in zip(MEAN, STD, strict=True)] for value in (0, 1))

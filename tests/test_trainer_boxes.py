@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.boxes import central_box, draw_boxes
+from trainer.augmentation.boxes import central_box, draw_boxes
 
 SIDES = st.integers(1, 200)
 

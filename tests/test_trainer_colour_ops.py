@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageOps
 
 from tests.pictures import as_pixels, as_tensor, assert_same, drawn_pictures, pictures
-from trainer.colour_ops import COLOUR_OPERATIONS, autocontrast, posterize
+from trainer.augmentation.colour_ops import COLOUR_OPERATIONS, autocontrast, posterize
 
 FACTORS = st.floats(0.1, 1.9)
 NONE = st.just(0.0)

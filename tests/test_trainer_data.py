@@ -347,8 +347,8 @@ def test_damaged_images_are_told_when_a_source_is_used_directly(tmp_path, cache,
 CACHES = """
 import sys
 from trainer.dataset_spec import parse_dataset
-from trainer.packed import open_packed
-from trainer.packed_cache import cached
+from trainer.packing.packed import open_packed
+from trainer.packing.cache import cached
 
 print(open_packed(cached(parse_dataset(sys.argv[1]), 32)).meta.fingerprint)
 """

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from searchspace.recipes import Augmentation
-from trainer.erasing import erase
+from trainer.augmentation.erasing import erase
 
 RECIPE = Augmentation()
 BLANK = 7.0  # no noise comes near it

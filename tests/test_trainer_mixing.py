@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchspace.recipes import Augmentation
-from trainer.mixing import Mix, cut, draw_mix, mix_images, mix_labels
+from trainer.augmentation.mixing import Mix, cut, draw_mix, mix_images, mix_labels
 
 RECIPE = Augmentation()
 SIZE = (32, 24)

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_files import write_classes
 
-import trainer.packed
-import trainer.packing
+import trainer.packing.pack
+import trainer.packing.packed
 from trainer.dataset_spec import parse_dataset
-from trainer.packed import Meta, open_packed
-from trainer.packing import pack
-from trainer.sources import list_images
+from trainer.packing.pack import pack
+from trainer.packing.packed import Meta, open_packed
+from trainer.packing.sources import list_images
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("finished")
     write_classes(root / "photos", each=8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer.packing, "CHUNK_IMAGES", 2)
+        patch.setattr(trainer.packing.pack, "CHUNK_IMAGES", 2)
         pack(list_images(parse_dataset(f"imagefolder:{root / 'photos'}")), root / "out", size=32)
     return root / "out"
 
@@ -88,7 +88,7 @@ def test_an_edited_description_is_noticed(
 
 
 def test_a_large_folder_is_checked_in_part_and_wholly_on_demand(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer.packed, "CHECKED_BYTES", 4 * 2 * 3 * 32 * 32)  # four chunks of twelve
+    monkeypatch.setattr(trainer.packing.packed, "CHECKED_BYTES", 4 * 2 * 3 * 32 * 32)  # four chunks of twelve
     copy = shutil.copytree(finished, tmp_path / "copy")
     whole = (copy / "images.npy").read_bytes()
     noticed = []

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from image_files import crop, encoded, packed, write_classes, write_table
 
-import trainer.packed
-import trainer.packing
+import trainer.packing.pack
+import trainer.packing.packed
 from trainer.dataset_spec import parse_dataset
-from trainer.packing import pack
-from trainer.sources import list_images
+from trainer.packing.pack import pack
+from trainer.packing.sources import list_images
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -31,7 +31,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer.packing, "CHUNK_IMAGES", 5)
+    monkeypatch.setattr(trainer.packing.pack, "CHUNK_IMAGES", 5)
 
 
 def test_damaged_images_are_left_out_and_named(tmp_path: Path, photos: Path, small_chunks: None) -> None:
@@ -78,17 +78,17 @@ def test_a_table_s_missing_image_is_named_by_its_row(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import trainer.packing
+import trainer.packing.pack
 from trainer.dataset_spec import parse_dataset
-from trainer.sources import list_images
+from trainer.packing.sources import list_images
 
-trainer.packing.CHUNK_IMAGES = 5
+trainer.packing.pack.CHUNK_IMAGES = 5
 
 def show(seen, total):
     if seen >= 15:
         os.kill(os.getpid(), signal.SIGKILL)
 
-trainer.packing.pack(list_images(parse_dataset(sys.argv[1])), Path(sys.argv[2]), size=32, workers=int(sys.argv[3]), on_progress=show)
+trainer.packing.pack.pack(list_images(parse_dataset(sys.argv[1])), Path(sys.argv[2]), size=32, workers=int(sys.argv[3]), on_progress=show)
 """
 
 
@@ -188,7 +188,7 @@ def test_two_processes_cannot_pack_into_one_folder(tmp_path: Path, photos: Path)
 
 
 def test_a_decoding_process_that_dies_ends_the_packing_in_one_line() -> None:
-    from trainer.packing_processes import in_order
+    from trainer.packing.processes import in_order
 
     with pytest.raises(ValueError, match="a process that decodes images was ended"):
         list(in_order([partial(os._exit, 9)], 2))

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.pictures import as_tensor, drawn_pictures
-from trainer.affine import AFFINE_OPERATIONS, transform
-from trainer.colour_ops import COLOUR_OPERATIONS
-from trainer.rand_augment import ARGUMENTS, LAYERS, OPERATIONS, Drawn, Policy, apply, draw, parse_policy
+from trainer.augmentation.affine import AFFINE_OPERATIONS, transform
+from trainer.augmentation.colour_ops import COLOUR_OPERATIONS
+from trainer.augmentation.rand_augment import ARGUMENTS, LAYERS, OPERATIONS, Drawn, Policy, apply, draw, parse_policy
 
 PUBLISHED = Policy(magnitude=9.0, deviation=0.5)
 FILL = torch.tensor([124, 116, 104], dtype=torch.uint8)

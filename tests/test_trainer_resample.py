@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.pictures import Pixels, as_pixels, as_tensor, drawn_pictures, pictures
-from trainer.resample import CHUNK, resize
+from trainer.augmentation.resample import CHUNK, resize
 
 PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 SIDES = st.integers(1, 90)

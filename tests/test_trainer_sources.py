@@ -10,7 +10,7 @@ import pytest
 from image_files import CLASSES, cifar_pixels, crop, encoded, packed, photographs, write_cifar10, write_cifar100, write_classes, write_table
 from PIL import Image, ImageOps
 
-from trainer.decoding import decode
+from trainer.packing.decoding import decode
 from trainer.splits import TEST, TRAIN, VALIDATION
 
 

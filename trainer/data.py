@@ -117,7 +117,7 @@ def _in_memory(images_nhwc: NDArray[np.uint8], labels: NDArray[np.int64], class_
 
 
 def _load_files(spec: DatasetSpec, _seed: int, image_size: int) -> _Unsplit:
-    from trainer.packed_cache import opened
+    from trainer.packing.cache import opened
 
     packed = opened(spec, image_size)
     with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from dcnv3 import backend
 from searchspace.model_config import ModelConfig
 from searchspace.recipes import RECIPES, Recipe
-from trainer.augment import evaluation_batch
+from trainer.augmentation.augment import evaluation_batch
 from trainer.compute import memory_errors
 from trainer.data import load_dataset, to_batch
 from trainer.feeding import Feed

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from searchspace.recipes import RECIPES, scaled_ema_decay
-from trainer.augment import Augment
+from trainer.augmentation.augment import Augment
 from trainer.average import Average
 from trainer.data import Split, batch_sizes, to_batch
 from trainer.evaluation import EVAL_BATCH, evaluation_view, metrics, totals

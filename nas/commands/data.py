@@ -9,10 +9,10 @@ import typer
 
 from nas.output import Column, Format, print_json, print_rows, text_column
 from trainer.dataset_spec import parse_dataset
-from trainer.packed import CHECKED_BYTES, Packed, open_packed
-from trainer.packing import OnProgress
-from trainer.packing import pack as pack_images
-from trainer.sources import list_images
+from trainer.packing.pack import OnProgress
+from trainer.packing.pack import pack as pack_images
+from trainer.packing.packed import CHECKED_BYTES, Packed, open_packed
+from trainer.packing.sources import list_images
 from trainer.splits import SPLITS, class_counts, split_rule
 
 SHOWN = 10  # class names and damaged images in a table; JSON has all of them

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.sources.listing import FileStamp, Listing, Payload, existing_folder
+from trainer.packing.sources.listing import FileStamp, Listing, Payload, existing_folder
 from trainer.splits import SPLITS
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.sources.listing import FileStamp, Listing, Payload, Reader
+from trainer.packing.sources.listing import FileStamp, Listing, Payload, Reader
 from trainer.splits import SPLITS, TEST
 
 if TYPE_CHECKING:

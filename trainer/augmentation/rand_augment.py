@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.affine import AFFINE_OPERATIONS, Size, transform
-from trainer.colour_ops import COLOUR_OPERATIONS
+from trainer.augmentation.affine import AFFINE_OPERATIONS, Size, transform
+from trainer.augmentation.colour_ops import COLOUR_OPERATIONS
 
 LAYERS = 2  # operations an image
 PROBABILITY = 0.5  # of each being applied

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from searchspace.recipes import Augmentation
-from trainer.boxes import draw_boxes
+from trainer.augmentation.boxes import draw_boxes
 
 AREA = (0.02, 1 / 3)  # share of the image
 RATIO = (0.3, 1 / 0.3)  # width / height

@@ -8,9 +8,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from trainer.dataset_spec import DatasetSpec
-from trainer.packed import VERSION, Packed, open_packed, sha256
-from trainer.packing import listing_hash, pack
-from trainer.sources import list_images
+from trainer.packing.pack import listing_hash, pack
+from trainer.packing.packed import VERSION, Packed, open_packed, sha256
+from trainer.packing.sources import list_images
 
 log = logging.getLogger(__name__)
 FOLDER_VARIABLE, DEFAULT_FOLDER = "NAS_DATA_CACHE", "~/.cache/nas/data"

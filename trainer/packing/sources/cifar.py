@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.sources.listing import FileStamp, Listing, Payload, Reader, existing_folder
+from trainer.packing.sources.listing import FileStamp, Listing, Payload, Reader, existing_folder
 from trainer.splits import TEST, TRAIN
 
 SIDE = 32

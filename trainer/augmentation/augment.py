@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from searchspace.recipes import Augmentation
-from trainer import rand_augment
-from trainer.boxes import central_box, draw_boxes
-from trainer.erasing import erase
-from trainer.mixing import draw_mix, mix_images, mix_labels
-from trainer.resample import check_interpolation, resize
+from trainer.augmentation import rand_augment
+from trainer.augmentation.boxes import central_box, draw_boxes
+from trainer.augmentation.erasing import erase
+from trainer.augmentation.mixing import draw_mix, mix_images, mix_labels
+from trainer.augmentation.resample import check_interpolation, resize
 
 Channels = tuple[float, float, float]  # red, green, blue
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.sources.listing import Payload
+from trainer.packing.sources.listing import Payload
 
 ORIENTATION = 0x0112  # the EXIF tag that says how the camera was held
 UPRIGHT: Mapping[int, Image.Transpose] = {

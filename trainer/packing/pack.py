@@ -18,12 +18,12 @@ import PIL
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from trainer.decoding import decode
-from trainer.packed import IMAGES, LABELS, META, SPLITS, VERSION, Chunk, Damage, Meta, array_hash, header, image_bytes
-from trainer.packing_journal import Done, Journal
-from trainer.packing_processes import ignore_remarks, in_order
+from trainer.packing.decoding import decode
+from trainer.packing.journal import Done, Journal
+from trainer.packing.packed import IMAGES, LABELS, META, SPLITS, VERSION, Chunk, Damage, Meta, array_hash, header, image_bytes
+from trainer.packing.processes import ignore_remarks, in_order
+from trainer.packing.sources.listing import Listing, Reader
 from trainer.proxy_config import MIN_IMAGE_SIZE
-from trainer.sources.listing import Listing, Reader
 from trainer.splits import check_splits
 
 MOST_SIDE = 4096

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from trainer.dataset_spec import DatasetSpec
-from trainer.sources.cifar import list_cifar
-from trainer.sources.imagefolder import list_imagefolder
-from trainer.sources.listing import Listing
-from trainer.sources.parquet import list_parquet
+from trainer.packing.sources.cifar import list_cifar
+from trainer.packing.sources.imagefolder import list_imagefolder
+from trainer.packing.sources.listing import Listing
+from trainer.packing.sources.parquet import list_parquet
 from trainer.splits import check_names, check_splits
 
 LISTERS: Mapping[str, Callable[[Path], Listing]] = {

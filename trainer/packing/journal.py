@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.packed import HEADER_BYTES, Chunk, Damage
+from trainer.packing.packed import HEADER_BYTES, Chunk, Damage
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Batched augmentation of images and labels, on the device of the images."""
