@@ -1,7 +1,6 @@
 """The library behind the commands: run a search, open a study, read its front and its tables."""
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,14 @@ from typing import TYPE_CHECKING
 from nas.config import StudyConfig
 from nas.driver import Driver, Listener
 from nas.engine import ENGINES
+from nas.engine import run as run_engine
 from nas.errors import NasError
 from nas.job import Evaluator, train_proxy
+from nas.kept_weights import Keep, KeptWeights, check_keep, check_writable, folder_of, writes_weights
+from nas.premeasure import REAL, Measures, Premeasuring, check_premeasuring
 from searchspace.cost import cost
 from studies.pareto import pareto_front
-from studies.records import DEFAULT_STORE, Objective, StudyRecord, Trial, TrialState
+from studies.records import DEFAULT_STORE, Artifact, Objective, StudyRecord, Trial, TrialState
 from studies.store import Store
 
 if TYPE_CHECKING:
@@ -55,6 +57,10 @@ class Study:
         """The Pareto-optimal trials, best in the first objective first."""
         return pareto_front(self.trials(), self.objectives)
 
+    def artifacts(self) -> list[Artifact]:
+        """The files that trials left, by their number; whether they are still there is not looked at."""
+        return self.store.artifacts.of(self.record)
+
     def frame(self) -> "pd.DataFrame":
         """One row a trial, with `on_front`; units are plain (parameters, FLOPs, fractions, seconds)."""
         from studies.frames import trials_frame
@@ -72,27 +78,36 @@ def search(
     engine: str = "ray",
     listener: Listener | None = None,
     evaluate: Evaluator = train_proxy,
-    keep_weights: Path | str | None = None,
+    measures: Measures = REAL,
+    keep_weights: Keep = "front",
+    weights_folder: Path | str | None = None,
 ) -> Study:
     """Run a search until its study has `trials` trained trials (default: every feasible candidate up to 64) and return the study.
 
-    A study of the same name and configuration goes on where it stopped. `keep_weights` is a folder, shared by all workers, where every
-    trial trained from now on leaves its network's weights as `STUDY-trial-N.safetensors`. KeyboardInterrupt leaves the study resumable.
-    ValueError for bad input, NasError when every trial failed.
+    A study of the same name and configuration goes on where it stopped. Scores and latency that it asks for are measured first. Trained
+    networks leave their weights, recorded as artifacts, in `weights_folder` (shared by all workers; `nas-weights/STUDY` beside the store
+    `nas.db` unless named): those of the Pareto front, `all` or `none`; an evaluator that takes no `weights` leaves none.
+    KeyboardInterrupt leaves the study resumable. ValueError for bad input, NasError when every trial failed.
     """
     config = config or StudyConfig()
+    name = name or config.space.name
     workers = default_workers(engine) if workers is None else workers
     _check_run(engine, trials, workers)
-    _check_device(config.proxy.device)
-    _check_trainable(config)
-    folder = None if keep_weights is None else _made(Path(keep_weights))
+    check_keep(keep_weights)
+    _check_devices(config)
+    _check_candidates(config)
+    keeps = keep_weights != "none" and config.trains and writes_weights(evaluate)
+    if keeps and weights_folder is not None:
+        check_writable(Path(weights_folder))
     store = Store(store) if isinstance(store, str) else store
-    study = Study(store, store.open(name or config.space.name, config.to_dict()))
+    study = Study(store, store.open(name, config.to_dict()))
     with store.driving(study.record):
-        driver = Driver(store, study.record, config, trials=trials, listener=listener, weights=folder)
+        plan = Premeasuring(store, study.record, config, measures, listener).plan()
+        weights = KeptWeights(store, study.record, folder_of(store.url, name, weights_folder), keep_weights) if keeps else None
+        driver = Driver(store, study.record, config, plan, trials=trials, listener=listener, weights=weights)
         try:
             driver.notify()
-            ENGINES[engine](driver, workers, evaluate)
+            run_engine(engine, driver, workers, evaluate)
         finally:
             driver.stop()
     _check_some_succeeded(driver.finished)
@@ -120,26 +135,22 @@ def _check_run(engine: str, trials: int | None, workers: int) -> None:
         raise ValueError(f"the local engine trains in this process, one trial at a time, got workers={workers}; use --engine ray")
 
 
-def _check_trainable(config: StudyConfig) -> None:
-    """ValueError unless the space has feasible candidates whose proxies can be built; before a store is touched."""
-    for candidate in config.space.feasible():
+def _check_candidates(config: StudyConfig) -> None:
+    """ValueError unless the space has feasible candidates whose proxies can be built and measured; before a store is touched."""
+    feasible = config.space.feasible()
+    check_premeasuring(config, len(feasible))
+    for candidate in feasible:
         assert candidate.config is not None, "a feasible candidate has been built"
-        cost(config.proxy.proxy_of(candidate.config), config.proxy.image_size)
+        if config.trains or config.scores:
+            cost(config.proxy.proxy_of(candidate.config), config.proxy.image_size)
+        if config.latency_setting is not None:
+            cost(candidate.config, config.latency.image_size)
 
 
-def _made(folder: Path) -> Path:
-    """The absolute path of a folder that is there and takes files; NasError where it cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise NasError(f"cannot write to the folder {folder}: {error.strerror}") from None
-    return folder.resolve()
-
-
-def _check_device(device: str) -> None:
+def _check_devices(config: StudyConfig) -> None:
     """NasError where CUDA is asked for and not there: a cluster would wait for such a worker for ever."""
-    if device == "cpu":
+    latency = [] if config.latency_setting is None else [config.latency_setting.device]
+    if not any(device.startswith("cuda") for device in [config.proxy.device, *latency]):
         return
     import torch
 

@@ -1,20 +1,61 @@
-"""What makes a study what it is: space, proxy, objectives, sampler and seed, storable as JSON and readable from YAML."""
+"""What makes a study what it is: space, proxy, objectives, screen, sampler and seed, storable as JSON and readable from YAML."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, field_validator
 
+from searchspace.cost import COST_METRICS
 from searchspace.formats import is_file, read_mapping
+from searchspace.score_table import SCORE_TABLE, known_scores
 from searchspace.space import SearchSpace
 from searchspace.spaces import space_from_dict, stacking_space
-from studies.records import Objective
+from studies.records import METRICS, Objective
+from trainer.latency_setting import LatencySetting
 from trainer.proxy_config import ProxyConfig
 
 PRESETS = Path(__file__).parent.parent / "studies" / "presets"
 SamplerName = Literal["auto", "exhaustive", "tpe", "random"]
 MAX_OBJECTIVES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """Train only the best share `keep` of the feasible candidates by a zero-cost score, or by an exact cost."""
+
+    score: str
+    keep: float = 0.5
+
+    def __post_init__(self) -> None:
+        known_scores([self.score])
+        if not isinstance(self.keep, int | float) or not 0 < self.keep <= 1:
+            raise ValueError(f"keep must lie in (0, 1], got {self.keep!r}")
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more of the score promises a better accuracy."""
+        return SCORE_TABLE[self.score].direction == "maximize"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyConfig:
+    """How the latency of full-width networks is measured, as in `LatencySetting`; on the proxy's device unless one is named."""
+
+    device: str | None = None
+    batch_size: int = 1
+    image_size: int = 224
+    precision: str = "float32"
+    rounds: int | None = None
+
+    def __post_init__(self) -> None:
+        self.setting(ProxyConfig(), seed=0)  # its rules are ours
+
+    def setting(self, proxy: ProxyConfig, *, seed: int) -> LatencySetting:
+        """The setting for the candidates of a study."""
+        chosen = {**asdict(self), "device": proxy.device if self.device is None else self.device}
+        return LatencySetting(**chosen, threads=proxy.threads, seed=seed)
 
 
 class StudyConfig(BaseModel):
@@ -27,6 +68,8 @@ class StudyConfig(BaseModel):
     objectives: tuple[InstanceOf[Objective], ...] = (Objective.of("top1"), Objective.of("flops"))
     sampler: SamplerName = "auto"
     seed: int = Field(default=0, ge=0, lt=2**32)
+    screen: InstanceOf[Screen] | None = None
+    latency: InstanceOf[LatencyConfig] = LatencyConfig()
 
     @field_validator("space", mode="before")
     @classmethod
@@ -37,6 +80,16 @@ class StudyConfig(BaseModel):
     @classmethod
     def _read_proxy(cls, value: Any) -> Any:
         return ProxyConfig.from_dict(value) if isinstance(value, dict) else value
+
+    @field_validator("screen", mode="before")
+    @classmethod
+    def _read_screen(cls, value: Any) -> Any:
+        return Screen(**value) if isinstance(value, dict) else value
+
+    @field_validator("latency", mode="before")
+    @classmethod
+    def _read_latency(cls, value: Any) -> Any:
+        return LatencyConfig(**value) if isinstance(value, dict) else value
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -51,14 +104,50 @@ class StudyConfig(BaseModel):
             raise ValueError(f"a study has one to {MAX_OBJECTIVES} different objectives, got {metrics}")
         return values
 
+    @property
+    def trains(self) -> bool:
+        """Whether an objective is known only after training."""
+        return any(METRICS[objective.metric].origin == "trained" for objective in self.objectives)
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The zero-cost scores that are measured before any training, for an objective or the screen; costs need no measuring."""
+        names = [objective.metric for objective in self.objectives if objective.metric in SCORE_TABLE]
+        screened = [] if self.screen is None else [self.screen.score]
+        return tuple(name for name in dict.fromkeys([*names, *screened]) if name not in COST_METRICS)
+
+    @property
+    def latency_setting(self) -> LatencySetting | None:
+        """How latency is measured; None where it is no objective."""
+        if all(objective.metric != "latency_ms" for objective in self.objectives):
+            return None
+        return self.latency.setting(self.proxy, seed=self.seed)
+
+    @property
+    def latency_fidelity(self) -> dict[str, Any]:
+        """What a trial's fidelity says of its latency; empty where none is measured."""
+        setting = self.latency_setting
+        names = ("device", "batch_size", "image_size", "precision")
+        return {} if setting is None else {"latency": {name: getattr(setting, name) for name in names}}
+
+    def fidelity(self) -> dict[str, Any]:
+        """At what effort a trial's numbers are measured in the end: epochs are 0 where nothing is trained."""
+        if not self.trains and not self.scores:
+            return {"epochs": 0, **self.latency_fidelity}
+        return {**self.proxy.fidelity(epochs=self.proxy.epochs if self.trains else 0, seed=self.seed), **self.latency_fidelity}
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` reads them back."""
+        """Plain JSON values; `from_dict` reads them back. Settings younger than version 0.3 are left out at their defaults."""
+        screen = {} if self.screen is None else {"screen": asdict(self.screen)}
+        latency = {} if self.latency == LatencyConfig() else {"latency": asdict(self.latency)}
         return {
             "space": self.space.to_dict(),
             "proxy": self.proxy.to_dict(),
             "objectives": [{"metric": objective.metric, "direction": objective.direction} for objective in self.objectives],
             "sampler": self.sampler,
             "seed": self.seed,
+            **screen,
+            **latency,
         }
 
     @classmethod

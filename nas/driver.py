@@ -8,10 +8,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nas.config import StudyConfig
-from nas.job import Job, Step, weights_file
+from nas.job import Job, Step
+from nas.kept_weights import KeptWeights
 from nas.sampler import Sampler, params_key
 from searchspace.model_config import ModelConfig
 from searchspace.space import Candidate
@@ -19,13 +20,20 @@ from studies.fidelity import fidelity_text
 from studies.records import TRAINED, NewTrial, Report, StudyRecord, Trial, TrialState
 from studies.store import Store
 
+if TYPE_CHECKING:
+    from nas.premeasure import Plan
+
 DEFAULT_MAX_TRIALS = 64
+DEFAULT_MAX_UNTRAINED = 2000
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a search stands; `best` is the best trial so far in the first objective, `seconds_left` an estimate or None."""
+    """Where a search stands; `best` is the best trial so far in the first objective, `seconds_left` an estimate or None.
+
+    `stage` says what happens before the first trial; `done` and `total` then count candidates.
+    """
 
     study: str
     proxy: str
@@ -36,6 +44,7 @@ class Progress:
     best: Trial | None
     last: Trial | None
     seconds_left: float | None
+    stage: str | None = None
 
 
 Listener = Callable[[Progress], None]
@@ -49,21 +58,25 @@ class Driver:
         store: Store,
         study: StudyRecord,
         config: StudyConfig,
+        plan: "Plan",
         *,
         trials: int | None = None,
         listener: Listener | None = None,
-        weights: Path | None = None,
+        weights: KeptWeights | None = None,
     ) -> None:
-        self._store, self.study, self.config = store, study, config
+        self._store, self.study, self.config, self._plan = store, study, config, plan
         self._listener = listener
         self._weights = weights
         self.interrupted = False
         store.requeue_running(study)
-        candidates = config.space.enumerate()
-        feasible = [candidate for candidate in candidates if candidate.feasible]
-        stored = self._record_infeasible(candidates)
-        self._wanted = DEFAULT_MAX_TRIALS if trials is None else trials
-        self._trainable = len(feasible) - sum(_ran_out_of_memory(trial) for trial in stored)
+        feasible = [candidate for candidate in plan.candidates if candidate.feasible]
+        stored = self._record_infeasible()
+        if weights is not None:
+            weights.resume(stored)
+        self._wanted = _default_trials(config, len(feasible)) if trials is None else trials
+        keys = {params_key(candidate.params) for candidate in feasible}
+        found_infeasible = [trial for trial in stored if trial.state is TrialState.INFEASIBLE and params_key(trial.params) in keys]
+        self._trainable = len(feasible) - len(found_infeasible)  # these ran out of memory
         self._sampler = Sampler(config, feasible, stored, trials=self._wanted)
         self._queue = deque(trial for trial in stored if trial.state is TrialState.QUEUED)
         self._finished = [trial for trial in stored if trial.state in TRAINED]
@@ -109,16 +122,17 @@ class Driver:
     def job(self, trial: Trial) -> Job:
         """What a worker needs to train `trial`."""
         assert trial.model is not None, "a trial without an architecture is never queued"
-        weights = None if self._weights is None else self._weights / weights_file(self.study.name, trial.number)
+        weights = None if self._weights is None else self._weights.file(trial.number)
         return Job(model=ModelConfig.from_dict(trial.model), proxy=self.config.proxy, seed=trial.seed, weights=weights)
 
     def record(self, trial: Trial, step: Step) -> None:
         """Store what a worker's step brought: a report, the end of the trial, or both."""
         if step.result is not None:
             report = Report(step.result.epoch, step.result.metrics)
-            self._store.report(trial, report, fidelity=step.result.fidelity)
+            fidelity = {**step.result.fidelity, **self.config.latency_fidelity}
+            self._store.report(trial, report, fidelity=fidelity)
             self._epochs_seen += 1
-            self._running[trial.number] = replace(self._running[trial.number], metrics=report.metrics, fidelity=step.result.fidelity)
+            self._running[trial.number] = replace(self._running[trial.number], metrics=report.metrics, fidelity=fidelity)
         if step.state is not None:
             state, reason = self._checked(trial, step)
             self._finish(trial, state, reason)
@@ -129,7 +143,7 @@ class Driver:
         """Where the search stands now."""
         failed = sum(trial.state is TrialState.FAILED for trial in self._finished)
         running = tuple(self._running.values())
-        proxy = fidelity_text([self.config.proxy.fidelity(epochs=self.config.proxy.epochs, seed=self.config.seed)])
+        proxy = fidelity_text([self.config.fidelity()])
         return Progress(
             self.study.name, proxy, len(self._finished), running, self.total, failed, self._best(), self._last, self._seconds_left()
         )
@@ -153,8 +167,12 @@ class Driver:
         return step.state, step.reason
 
     def _finish(self, trial: Trial, state: TrialState, reason: str | None) -> None:
-        self._store.finish(trial, state, reason=reason)
+        if self._weights is not None and state is TrialState.COMPLETE:
+            self._weights.record(trial)
+        fidelity = None if self.config.trains else self.config.fidelity()
+        self._store.finish(trial, state, reason=reason, fidelity=fidelity)
         finished = replace(self._running.pop(trial.number), state=state, reason=reason)
+        finished = finished if fidelity is None else replace(finished, fidelity=fidelity)
         if state is TrialState.FAILED:
             log.warning("trial %d failed: %s", trial.number, reason)
         if state in TRAINED:
@@ -163,19 +181,32 @@ class Driver:
             self._trainable -= 1
         self._last = finished
         self._sampler.tell(finished)
+        if self._weights is not None:
+            self._weights.settle(finished, self._finished)
 
     def _new_trial(self) -> Trial | None:
         candidate = self._sampler.ask()
         if candidate is None:
             return None
-        return self._store.add(self.study, [_new(candidate, self.config.seed)])[0]
+        return self._store.add(self.study, [self._new(candidate)])[0]
 
-    def _record_infeasible(self, candidates: list[Candidate]) -> list[Trial]:
+    def _record_infeasible(self) -> list[Trial]:
         """Store the candidates that must not be trained, each with its reason, once; returns all stored trials."""
         stored = self._store.trials(self.study)
         known = {params_key(trial.params) for trial in stored}
-        new = [candidate for candidate in candidates if not candidate.feasible and params_key(candidate.params) not in known]
-        return stored + self._store.add(self.study, [_new(candidate, self.config.seed) for candidate in new])
+        new = [candidate for candidate in self._plan.candidates if not candidate.feasible and params_key(candidate.params) not in known]
+        return stored + self._store.add(self.study, [self._new(candidate) for candidate in new])
+
+    def _new(self, candidate: Candidate) -> NewTrial:
+        return NewTrial(
+            params=dict(candidate.params),
+            seed=self.config.seed,
+            state=TrialState.QUEUED if candidate.feasible else TrialState.INFEASIBLE,
+            model=candidate.config.to_dict() if candidate.config else None,
+            cost=asdict(candidate.cost) if candidate.cost else {},
+            premeasured=self._plan.premeasured(candidate),
+            reason=candidate.reason,
+        )
 
     def notify(self) -> None:
         """Tell the listener where the search stands."""
@@ -198,17 +229,6 @@ class Driver:
         return left * (time.monotonic() - self._started_at) / self._epochs_seen
 
 
-def _ran_out_of_memory(trial: Trial) -> bool:
-    """Whether a trial was found infeasible by training it, not by its cost."""
-    return trial.state is TrialState.INFEASIBLE and trial.started_at is not None
-
-
-def _new(candidate: Candidate, seed: int) -> NewTrial:
-    return NewTrial(
-        params=dict(candidate.params),
-        seed=seed,
-        state=TrialState.QUEUED if candidate.feasible else TrialState.INFEASIBLE,
-        model=candidate.config.to_dict() if candidate.config else None,
-        cost=asdict(candidate.cost) if candidate.cost else {},
-        reason=candidate.reason,
-    )
+def _default_trials(config: StudyConfig, feasible: int) -> int:
+    """A trial that is not trained costs next to nothing, so that every candidate becomes one."""
+    return DEFAULT_MAX_TRIALS if config.trains else min(feasible, DEFAULT_MAX_UNTRAINED)

@@ -9,8 +9,9 @@ from typing import Any
 import nas
 from nas.api import Study, open_study
 from nas.errors import NasError
-from nas.export_weights import CARRIERS, WeightsSource, export_network, trained
+from nas.export_weights import CARRIERS, WeightsSource, check_carrier, export_network, intact, trained
 from nas.job import trial_name
+from nas.kept_weights import recorded_weights
 from nas.placing import place
 from searchspace.formats import FORMATS, VariantDocument, format_named, load_document
 from searchspace.model_config import ModelConfig
@@ -20,6 +21,7 @@ from studies.records import Trial
 from studies.store import Store
 
 PACKAGES = ("torch", "optuna", "ray")
+PROGRAMS = set(CARRIERS) - set(FORMATS)  # of no use without weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,25 +52,24 @@ def export(choice: Choice, *, format: str, out: Path, store: str, weights: Weigh
     """Write what was chosen to `out` and return the files or folders, in order; all texts are made and all files of weights looked at
     before the first is written.
 
-    ValueError for an unknown format or a switch that it cannot express, and for weights that are missing, too many or another variant's;
-    StoreError for an unknown study or trial; NasError for a trial without an architecture, an empty front and a folder that cannot be
-    written. A store is opened for trials and fronts only.
+    Without `weights`, formats that cannot do without get those that the search recorded. ValueError for an unknown format or a switch that
+    it cannot express, and for weights that are missing, too many or another variant's; StoreError for an unknown study or trial; NasError
+    for a trial without an architecture, an empty front, recorded weights that are gone or changed, and a folder that cannot be written.
+    A store is opened for trials and fronts only.
     """
-    if weights is None:
-        return _export_configurations(choice, format, out, store)
-    documents = _documents(choice, store)
-    if len(documents) > 1 and not weights.path.is_dir():
+    if weights is None and format not in PROGRAMS:
+        known = format_named(format)
+        return [place(out, files) for files in [known.write(document) for document in _chosen(choice, store)[1]]]
+    weights = weights or WeightsSource()
+    check_carrier(format)
+    if choice.study is None and weights.path is None:
+        asked = f"the format {format!r}" if format in PROGRAMS else "--as-proxy" if weights.as_proxy else "--image-size"
+        raise ValueError(f"{asked} needs a trained network: --weights FILE, or a trial whose weights a search has recorded")
+    study, documents = _chosen(choice, store)
+    if weights.path is not None and len(documents) > 1 and not weights.path.is_dir():
         raise ValueError(f"one file of weights fills one variant, not {len(documents)}; name the folder that holds those of each")
-    networks = [trained(document, weights, format=format) for document in documents]
+    networks = [trained(document, weights, weights.path or _recorded(study, document), format=format) for document in documents]
     return [export_network(network, format=format, out=out) for network in networks]
-
-
-def _export_configurations(choice: Choice, format: str, out: Path, store: str) -> list[Path]:
-    if format in set(CARRIERS) - set(FORMATS):
-        raise ValueError(f"the format {format!r} needs a trained network: --weights FILE, or the folder of a search's --keep-weights")
-    known = format_named(format)
-    exports = [known.write(document) for document in _documents(choice, store)]
-    return [place(out, files) for files in exports]
 
 
 def export_trial(study: Study, number: int, *, format: str, out: Path) -> Path:
@@ -119,15 +120,27 @@ def provenance(study: Study, trial: Trial) -> dict[str, Any]:
     }
 
 
-def _documents(choice: Choice, store: str) -> list[VariantDocument]:
+def _chosen(choice: Choice, store: str) -> tuple[Study | None, list[VariantDocument]]:
     if choice.variant is not None:
-        return [variant_document(choice.variant, choice.style, choice.settings)]
+        return None, [variant_document(choice.variant, choice.style, choice.settings)]
     assert choice.study is not None, "a choice of trials names its study"
     study = open_study(choice.study, store=Store(store, create=False))
     trials = study.front() if choice.front else [study.trial(number) for number in choice.trials]
     if not trials:
         raise NasError(f"study {study.name!r} has no complete trial, so its front is empty")
-    return [trial_document(study, trial) for trial in trials]
+    return study, [trial_document(study, trial) for trial in trials]
+
+
+def _recorded(study: Study | None, document: VariantDocument) -> Path:
+    """The file of the weights that were recorded of a trial, looked through."""
+    assert study is not None, "only trials have recorded weights"
+    found, number = recorded_weights(study.store, study.record), document.provenance["trial"]
+    if number not in found:
+        raise NasError(
+            f"no weights are recorded of trial {number} of {study.name!r}: searches keep those of the front, with "
+            "--keep-weights all those of every trial; --weights names a file"
+        )
+    return intact(found[number])
 
 
 def _versions() -> dict[str, str]:

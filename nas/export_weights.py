@@ -1,6 +1,5 @@
 """Trained networks as files: which weights fill a variant, and the formats that carry them."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +13,8 @@ from searchspace.formats import FORMATS, VariantDocument, file_stem, format_name
 from searchspace.formats.source import CONFIG_FILE, PROVENANCE_FILE
 from searchspace.model_config import ModelConfig
 from searchspace.recipes import IMAGENET
+from studies.artifacts import sha256
+from studies.records import Artifact
 
 if TYPE_CHECKING:
     from trainer.internimage import InternImage
@@ -24,23 +25,19 @@ IMAGE_SIZES = range(32, 8193)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsSource:
-    """Where exported networks get their weights: a file, or the folder in which a search kept those of its trials.
+    """Where exported networks get their weights: a file, a folder in which a search kept those of its trials, or what it recorded (None).
 
     `as_proxy` exports the configuration that a proxy was trained at; `image_size` is the side of a program's images in pixels.
     """
 
-    path: Path
+    path: Path | None = None
     as_proxy: bool = False
     image_size: int | None = None
 
     @classmethod
     def given(cls, path: Path | None, *, as_proxy: bool, image_size: int | None) -> "WeightsSource | None":
-        """The record of flags; None without a path, ValueError for flags that mean nothing without one."""
-        if path is not None:
-            return cls(path=path, as_proxy=as_proxy, image_size=image_size)
-        if as_proxy or image_size is not None:
-            raise ValueError(f"{'--as-proxy' if as_proxy else '--image-size'} goes with --weights only")
-        return None
+        """The record of flags; None without any."""
+        return cls(path=path, as_proxy=as_proxy, image_size=image_size) if path or as_proxy or image_size is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +49,20 @@ class Trained:
     image_size: int
 
 
-def trained(document: VariantDocument, source: WeightsSource, *, format: str) -> Trained:
-    """What is to be exported of a variant, from the header of its weights' file.
-
-    ValueError for weights of a proxy, unless they are asked for, for those of another training than the trial's, and for a format that
-    carries none.
-    """
+def check_carrier(format: str) -> None:
+    """ValueError for a format that carries no weights."""
     if format not in CARRIERS:
         raise ValueError(f"the format {format!r} carries no weights; {', '.join(CARRIERS)} do")
+
+
+def trained(document: VariantDocument, source: WeightsSource, path: Path, *, format: str) -> Trained:
+    """What is to be exported of a variant, from the header of its weights' file: `path`, or the file of its name in that folder.
+
+    ValueError for weights of a proxy, unless they are asked for, for those of another training than the trial's.
+    """
     if source.image_size is not None and format in FORMATS:
         raise ValueError(f"--image-size is for programs, got it with {format}, whose networks take images of any size")
-    file = source.path / f"{file_stem(document.name)}.safetensors" if source.path.is_dir() else source.path
+    file = path / f"{file_stem(document.name)}.safetensors" if path.is_dir() else path
     try:
         return _trained(document, file, source)
     except ValueError as error:
@@ -74,14 +74,25 @@ def export_network(network: Trained, *, format: str, out: Path) -> Path:
     model, report = filled(network.document.config, network.file)
     if report.untrained:
         raise ValueError(f"{network.file}: would leave a part of the exported network untrained: {', '.join(report.untrained)}")
-    with network.file.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    weights = {"file": network.file.name, "sha256": digest, "num_classes": model.head.out_features}
+    weights = {"file": network.file.name, "sha256": sha256(network.file), "num_classes": model.head.out_features}
     changes = {"converted": list(report.converted), "dropped": list(report.dropped)}
     document = replace(network.document, provenance={**network.document.provenance, "weights": {**weights, **changes}})
     contents = {**CARRIERS[format](document, model, network.image_size), PROVENANCE_FILE: document.to_json()}
     entry = FORMATS[format].entry(document.name) if format in FORMATS else f"{file_stem(document.name)}_{format}"
     return place(out, {f"{entry}/{part}": content for part, content in contents.items()})
+
+
+def intact(artifact: Artifact) -> Path:
+    """The file of recorded weights; NasError when it is gone or no longer what was recorded."""
+    try:
+        found = sha256(artifact.path)
+    except OSError as error:
+        why = f"are not where they were recorded: {artifact.path}: {error.strerror}"
+        raise NasError(f"the weights of trial {artifact.trial} {why}; --weights names another place") from None
+    if found != artifact.sha256:
+        why = f"have changed since they were recorded: {artifact.path} hashes to {found[:12]} instead of {artifact.sha256[:12]}"
+        raise NasError(f"the weights of trial {artifact.trial} {why}; --weights takes them all the same")
+    return artifact.path
 
 
 def _trained(document: VariantDocument, file: Path, source: WeightsSource) -> Trained:

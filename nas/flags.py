@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nas.config import StudyConfig
+from nas.config import LatencyConfig, Screen, StudyConfig
 from searchspace.formats import load_variant
 from searchspace.quantity import parse_fraction, parse_integers
 from searchspace.sizes import Limit, Target
@@ -16,7 +16,8 @@ SPACE_FLAGS: Mapping[str, tuple[str, ...]] = {
     "stacking": ("channels", "group_channels", "l1", "l3", "target", "tolerance", "limit", "style"),
     "scaling": ("phi", "base", "target", "limit", "style"),
 }
-PROXY_FLAGS = ("dataset", "image_size", "epochs", "train_fraction", "channel_divisor", "batch_size", "device")
+PROXY_FLAGS = ("dataset", "image_size", "epochs", "train_fraction", "channel_divisor", "batch_size", "recipe", "precision", "device")
+LATENCY_FLAGS = {"latency_batch": "batch_size", "latency_size": "image_size"}
 
 
 def study_config(file: str | None, flags: Flags) -> StudyConfig:
@@ -31,7 +32,26 @@ def study_config(file: str | None, flags: Flags) -> StudyConfig:
         values["objectives"] = given["objective"]
     values["space"] = _space(given.get("space", "stacking"), given)
     values["proxy"] = ProxyConfig(**{name: _proxy_value(name, given[name]) for name in PROXY_FLAGS if name in given})
+    values |= _screen(given) | _latency(given)
     return StudyConfig.from_dict(values, source="flags")
+
+
+def _screen(given: Flags) -> dict[str, Screen]:
+    if "screen" not in given:
+        if "keep" in given:
+            raise ValueError("--keep goes with --screen SCORE, such as --screen naswot")
+        return {}
+    keep = {"keep": parse_fraction(given["keep"], whole=True)} if "keep" in given else {}
+    return {"screen": Screen(score=given["screen"], **keep)}
+
+
+def _latency(given: Flags) -> dict[str, LatencyConfig]:
+    chosen = [flag for flag in LATENCY_FLAGS if flag in given]
+    if not chosen:
+        return {}
+    if "latency_ms" not in given.get("objective", ()):
+        raise ValueError(f"{_flag(chosen[0])} goes with --objective latency_ms")
+    return {"latency": LatencyConfig(**{LATENCY_FLAGS[flag]: given[flag] for flag in chosen})}
 
 
 def _space(name: str, given: Flags) -> SearchSpace:

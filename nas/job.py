@@ -13,7 +13,7 @@ from trainer.proxy_config import ProxyConfig, ProxyResult
 
 log = logging.getLogger(__name__)
 Evaluator = Callable[..., Iterator[ProxyResult]]
-"""`(config, proxy, *, seed)` → a result after each epoch; `trainer.proxy.run_proxy` is one. It gets `weights` too, where they are kept."""
+"""`(config, proxy, *, seed)` → a result after each epoch; `trainer.proxy.run_proxy` is one. One that takes `weights` gets the file for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

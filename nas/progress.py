@@ -22,6 +22,7 @@ class ProgressView:
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
         self._lines = 0
+        self._stage: str | None = None
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -34,7 +35,9 @@ class ProgressView:
 
     def __call__(self, progress: Progress) -> None:
         """Show where the search stands."""
-        if progress.last is None and progress.done >= progress.total:
+        if progress.stage is not None:
+            self._show_stage(progress, progress.stage)
+        elif progress.last is None and progress.done >= progress.total:
             self._console.print(f"study {progress.study!r} has its {progress.done} trained trials; nothing is left to train", markup=False)
         elif self._live is not None:
             self._live.update(self._panel(progress))
@@ -47,6 +50,18 @@ class ProgressView:
         elif progress.last is not None and progress.done > self._lines:
             self._lines = progress.done
             self._console.print(self._line(progress, progress.last), markup=False, soft_wrap=True)
+
+    def _show_stage(self, progress: Progress, stage: str) -> None:
+        """A line for each stage when it begins; on a terminal how far it is, too."""
+        if stage != self._stage:
+            self._stage = stage
+            counts = f"; {progress.done} of {progress.total} candidates are done" if progress.done < progress.total else ""
+            self._console.print(f"study {progress.study!r}: {stage}{counts}", markup=False, soft_wrap=True)
+        if self._live is not None:
+            row = Table.grid(padding=(0, 2))
+            bar = ProgressBar(total=progress.total, completed=progress.done, width=30)
+            row.add_row(bar, f"{progress.done} of {progress.total} candidates", _minutes(progress.seconds_left))
+            self._live.update(row)
 
     def _panel(self, progress: Progress) -> Group:
         head = Table.grid(padding=(0, 2))

@@ -15,6 +15,7 @@ from trainer.noise import noise_points
 
 SYMBOLS = {"channels": "C1", "group_channels": "C'", "l1": "L1", "l3": "L3", "pair": "α,β", "phi": "φ"}
 IN_THE_VARIANT = ("channels", "group_channels", "l1", "l3")
+FURTHER = ("params", "flops", "loss", "seconds")
 NUMBER, STATE = Column("trial", "trial"), text_column("state", "state")
 VARIANT = (text_column("variant", "C1,C',L1,L3"), text_column("style", "style", optional=True))
 
@@ -25,11 +26,16 @@ def choice_columns(names: Iterable[str]) -> list[Column]:
 
 
 def trial_columns(study: Study) -> list[Column]:
-    """Number, choice where the variant does not say it, variant, style, objectives, further metrics, size error and fidelity."""
+    """Number, choice where the variant does not say it, variant, style, objectives, further metrics, size error and fidelity.
+
+    A score that the study screens by is among the further metrics.
+    """
     space = study.config.space
     objectives = [objective.metric for objective in study.objectives]
-    further = [metric_column(name, optional=True) for name in ("params", "flops", "loss", "seconds") if name not in objectives]
-    measured = [*map(metric_column, objectives), *further, percent_column("size_error", "size error")]
+    scores = [name for name in study.config.scores if name not in objectives]
+    further = [metric_column(name, optional=True) for name in (*scores, *FURTHER) if name not in objectives]
+    top5 = [] if "top5" in objectives else [dataclasses.replace(metric_column("top5"), plain=True)]
+    measured = [*map(metric_column, objectives), *further, *top5, percent_column("size_error", "size error")]
     choice = [dataclasses.replace(column, plain=column.key in IN_THE_VARIANT) for column in choice_columns(space.domains)]
     return [NUMBER, *choice, *VARIANT, *measured, text_column("fidelity", "fidelity", plain=True)]
 
@@ -52,7 +58,7 @@ def trial_row(space: SearchSpace, trial: Trial) -> dict[str, Any]:
 
 def noise_text(fidelity: Mapping[str, Any]) -> str:
     """Which differences are noise at this fidelity, or that nobody has measured it."""
-    points = noise_points(fidelity)
+    points = noise_points({name: value for name, value in fidelity.items() if name != "latency"})
     if points is None:
         return "the spread over seeds has not been measured at this fidelity, so small differences may be noise"
     return f"differences below {points:.1f} points of top-1 are noise at this fidelity"

@@ -1,4 +1,4 @@
-"""The spaces by name: `stacking` over (C1, C', L1, L3) at a fixed size, `scaling` over (α, β) pairs."""
+"""The spaces by name: `stacking` over (C1, C', L1, L3) at a fixed size, `scaling` over (α, β) pairs, `single` of one variant."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +61,11 @@ def scaling_space(
     return SearchSpace(name="scaling", domains=domains, rule=SCALING, target=size, limits=limits, style=style or style_of(base), base=base)
 
 
+def single_space(name: str, config: ModelConfig) -> SearchSpace:
+    """The space of one variant, whatever its switches, under a name."""
+    return SearchSpace(name="single", domains={"variant": (name,)}, rule=SINGLE, style=style_of(config), base=config)
+
+
 SPACES: Mapping[str, Callable[..., SearchSpace]] = {"stacking": stacking_space, "scaling": scaling_space}
 
 
@@ -102,6 +107,12 @@ def _check_scaling(space: SearchSpace) -> None:
     for phi in space.domains["phi"]:
         if not isinstance(phi, int | float):
             raise ValueError(f"domain phi holds numbers, got {phi!r}")
+
+
+def _check_single(space: SearchSpace) -> None:
+    _check_domains(space, {"variant"})
+    if space.base is None or len(space) != 1:
+        raise ValueError(f"a single space needs a base and one name for it, got {list(space.domains['variant'])}")
 
 
 def _check_domains(space: SearchSpace, wanted: set[str]) -> None:
@@ -171,6 +182,11 @@ def _build_scaling(space: SearchSpace, params: Params) -> ModelConfig:
     )
 
 
+def _build_single(space: SearchSpace, params: Params) -> ModelConfig:
+    assert space.base is not None, "a single space is made with a base"
+    return space.base
+
+
 def _asked_by_phi(space: SearchSpace, params: Params) -> float:
     assert space.base is not None, "a scaling space is made with a base"
     return float(2 ** float(params["phi"]) * cost(space.base, space.image_size, space.num_classes).params)
@@ -182,4 +198,5 @@ def _asked_by_target(space: SearchSpace, params: Params) -> float | None:
 
 STACKING = Rule(_check_stacking, _build_stacking, _asked_by_target, _stacking_violation, _limited)
 SCALING = Rule(_check_scaling, _build_scaling, _asked_by_phi, lambda space, config: None)
-RULES: Mapping[str, Rule] = {"stacking": STACKING, "scaling": SCALING}
+SINGLE = Rule(_check_single, _build_single, lambda space, params: None, lambda space, config: None)
+RULES: Mapping[str, Rule] = {"stacking": STACKING, "scaling": SCALING, "single": SINGLE}

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from studies.database import StoreError
     from studies.pareto import pareto_front
-    from studies.records import METRICS, Objective, Report, StudyRecord, Trial, TrialState
+    from studies.records import METRICS, Artifact, Objective, Report, StudyRecord, Trial, TrialState
     from studies.store import Store, StudyMismatch
 
 _HOMES = {
+    "Artifact": "records",
     "METRICS": "records",
     "Objective": "records",
     "Report": "records",
@@ -24,6 +25,7 @@ _HOMES = {
 
 __all__ = [
     "METRICS",
+    "Artifact",
     "Objective",
     "Report",
     "Store",

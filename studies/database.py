@@ -9,7 +9,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0001"
+HEAD = "0002"
 BUSY_TIMEOUT_S = 30
 
 
@@ -25,6 +25,19 @@ def shown(url: str) -> str:
         return "(not a database URL)"
     secrets = {key: "hidden" for key in parsed.query if "password" in key}
     return parsed.update_query_dict(secrets).render_as_string(hide_password=True)
+
+
+def store_folder(url: str) -> Path | None:
+    """The folder of a SQLite store; None for a server. StoreError for what is no store's URL."""
+    parsed = _parse(url)
+    return Path(parsed.database or "").absolute().parent.resolve() if parsed.get_backend_name() == "sqlite" else None
+
+
+def folder_beside(url: str, purpose: str) -> Path:
+    """A folder for what belongs to a store: `nas-weights` beside `nas.db`, and in the working folder for a server."""
+    if (folder := store_folder(url)) is None:
+        return Path.cwd() / f"nas-{purpose}"
+    return folder / f"{Path(_parse(url).database or 'nas').stem}-{purpose}"
 
 
 def connect(url: str, *, create: bool) -> Engine:

@@ -21,9 +21,11 @@ def _dataset(fidelity: Mapping[str, Any]) -> str:
 def _numbers(fidelity: Mapping[str, Any]) -> Iterable[str]:
     if size := fidelity.get("image_size"):
         yield f"{size} px"
-    if epochs := fidelity.get("epochs"):
-        yield f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
+    if (epochs := fidelity.get("epochs")) is not None:
+        yield f"{epochs:g} epoch{'' if epochs == 1 else 's'}" if epochs else "untrained networks"
     if (divisor := fidelity.get("channel_divisor", 1)) != 1:
         yield f"channels / {divisor}"
     if (fraction := fidelity.get("train_fraction", 1)) != 1:
         yield f"{fraction:.0%} of the training data"
+    if latency := fidelity.get("latency"):
+        yield f"latency on {latency['device']} at batch {latency['batch_size']}, {latency['image_size']} px, {latency['precision']}"

@@ -5,10 +5,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, Self
 
 DEFAULT_STORE = "sqlite:///nas.db"
 Direction = Literal["minimize", "maximize"]
+Origin = Literal["cost", "premeasured", "trained"]
 
 
 class TrialState(enum.StrEnum):
@@ -34,10 +36,14 @@ TRAINED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)  # what co
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a metric is read: its label with unit, what one unit on screen is, and which way is better."""
+    """How a metric is read: its label with unit, which way is better, where it comes from and what one unit on screen is.
+
+    A cost is exact, counted from the architecture; what is premeasured needs the network but no training.
+    """
 
     label: str
     direction: Direction
+    origin: Origin = "trained"
     scale: float = 1.0
     decimals: int = 2
 
@@ -59,11 +65,18 @@ class Metric:
 
 METRICS: Mapping[str, Metric] = {
     "top1": Metric("top-1 (%)", "maximize", scale=0.01, decimals=1),
+    "top5": Metric("top-5 (%)", "maximize", scale=0.01, decimals=1),
     "loss": Metric("loss", "minimize", decimals=3),
-    "params": Metric("params (M)", "minimize", scale=1e6),
-    "flops": Metric("FLOPs (G)", "minimize", scale=1e9),
-    "activations": Metric("activations (M)", "minimize", scale=1e6),
+    "params": Metric("params (M)", "minimize", "cost", scale=1e6),
+    "flops": Metric("FLOPs (G)", "minimize", "cost", scale=1e9),
+    "activations": Metric("activations (M)", "minimize", "cost", scale=1e6),
+    "latency_ms": Metric("latency (ms)", "minimize", "premeasured"),
     "seconds": Metric("training time (s)", "minimize", decimals=1),
+    # The scores of searchspace.score_table, written out: importing it brings NumPy into every `nas --help`; a test compares the two.
+    "synflow": Metric("log SynFlow", "maximize", "premeasured"),
+    "naswot": Metric("NASWOT", "maximize", "premeasured"),
+    "grad_norm": Metric("gradient norm", "maximize", "premeasured"),
+    "zen": Metric("Zen", "maximize", "premeasured"),
 }
 
 
@@ -105,12 +118,16 @@ class NewTrial:
     state: TrialState = TrialState.QUEUED
     model: Mapping[str, Any] | None = None
     cost: Mapping[str, int] = field(default_factory=dict)
+    premeasured: Mapping[str, float] = field(default_factory=dict)
     reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One evaluation as stored; `metrics` are its last, `fidelity` says at what effort they were measured."""
+    """One evaluation as stored; `metrics` are its last, `fidelity` says at what effort they were measured.
+
+    `premeasured` are the latency and scores of the untrained network, where its study asked for them.
+    """
 
     id: int
     number: int
@@ -125,10 +142,24 @@ class Trial:
     worker: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    premeasured: Mapping[str, float] = field(default_factory=dict)
 
     def value(self, metric: str) -> float | None:
-        """A measured metric or an exact cost; None when the trial has neither."""
-        return self.metrics.get(metric, self.cost.get(metric))
+        """A metric of the training, a value measured before it or an exact cost; None when the trial has none of them."""
+        return self.metrics.get(metric, self.premeasured.get(metric, self.cost.get(metric)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A file that a trial left: `trial` is its number, `size` in bytes, `sha256` in hexadecimal when it was recorded."""
+
+    id: int
+    trial: int
+    kind: str
+    path: Path
+    size: int
+    sha256: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

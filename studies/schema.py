@@ -3,7 +3,22 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Enum, Float, ForeignKey, Index, MetaData, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from studies.records import TrialState
@@ -64,6 +79,7 @@ class TrialRow(Row):
     model: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     cost: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]
+    premeasured: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     fidelity: Mapped[dict[str, Any]]
     seed: Mapped[int]
     reason: Mapped[str | None] = mapped_column(Text)
@@ -81,3 +97,29 @@ class ReportRow(Row):
     trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     metrics: Mapped[dict[str, Any]]
+
+
+class ArtifactRow(Row):
+    """A file of a trial, one of a kind; its path is relative to the store's folder where it lies below it."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (UniqueConstraint("trial_id", "kind"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    path: Mapped[str] = mapped_column(Text)
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class MeasurementRow(Row):
+    """A value measured of a candidate before any training; `choice` is its parameters as JSON with sorted keys."""
+
+    __tablename__ = "measurements"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True)
+    choice: Mapped[str] = mapped_column(Text, primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float]

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DatabaseError, IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import IntegrityError
 
-from studies.database import StoreError, connect, shown
+from studies.artifacts import Artifacts
+from studies.database import StoreError, connect, shown, store_folder
 from studies.lock import exclusive
+from studies.measurements import INSERT, Measurements
 from studies.records import NewTrial, Report, StudyRecord, StudySummary, Trial, TrialState, check_finite
 from studies.schema import ReportRow, StudyRow, TrialRow
+from studies.sessions import Sessions
 
-_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _TRIAL_COLUMNS = tuple(column.key for column in TrialRow.__table__.columns if column.key not in ("study_id", "updated_at"))
 
 
@@ -28,12 +28,16 @@ class StudyMismatch(StoreError):
 class Store:
     """Studies in the SQL database at `url`, made and migrated when missing unless `create` is false; StoreError when it cannot be used.
 
-    One driver writes a study; any number of readers look on. A store pickles as its URL.
+    One driver writes a study; any number of readers look on. A store pickles as its URL. `artifacts` are the files that trials left,
+    `measurements` what is known of candidates before any training.
     """
 
     def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = url
         self._engine = connect(url, create=create)
+        self._sessions = Sessions(self._engine, url)
+        self.artifacts = Artifacts(self._sessions, store_folder(url))
+        self.measurements = Measurements(self._sessions)
         weakref.finalize(self, self._engine.dispose)  # a store that is dropped gives its connections back
 
     def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
@@ -50,7 +54,7 @@ class Store:
         """The study `name`, made now if it is new; StudyMismatch says what differs when it exists with another configuration."""
         values = json.loads(json.dumps(config, allow_nan=False))
         try:
-            with self._write() as session:
+            with self._sessions.write() as session:
                 row = session.scalar(select(StudyRow).where(StudyRow.name == name))
                 if row is None:
                     row = StudyRow(name=name, config=values, created_at=_now())
@@ -74,7 +78,7 @@ class Store:
 
     def study(self, name: str) -> StudyRecord:
         """The stored study of this name; StoreError lists the known ones."""
-        with self._read() as session:
+        with self._sessions.read() as session:
             row = session.scalar(select(StudyRow).where(StudyRow.name == name))
             if row is not None:
                 return _study(row)
@@ -83,7 +87,7 @@ class Store:
 
     def studies(self) -> list[StudySummary]:
         """All studies, oldest first, with the number of their trials in each state."""
-        with self._read() as session:
+        with self._sessions.read() as session:
             rows = session.scalars(select(StudyRow).order_by(StudyRow.id)).all()
             counted = select(TrialRow.study_id, TrialRow.state, func.count(), func.max(TrialRow.updated_at))
             counts = session.execute(counted.group_by(TrialRow.study_id, TrialRow.state)).all()
@@ -94,13 +98,13 @@ class Store:
         query = select(TrialRow).where(TrialRow.study_id == study.id).order_by(TrialRow.number)
         if states is not None:
             query = query.where(TrialRow.state.in_(states))
-        with self._read() as session:
+        with self._sessions.read() as session:
             return [_trial(row) for row in session.scalars(query)]
 
     def trial(self, study: StudyRecord, number: int) -> Trial:
         """One trial by its number; StoreError when the study has none such."""
         query = select(TrialRow).where(TrialRow.study_id == study.id, TrialRow.number == number)
-        with self._read() as session:
+        with self._sessions.read() as session:
             if (row := session.scalar(query)) is not None:
                 return _trial(row)
         raise StoreError(f"study {study.name!r} has no trial {number}")
@@ -114,14 +118,14 @@ class Store:
             .order_by(TrialRow.number, ReportRow.step)
         )
         reports: dict[int, list[Report]] = {}
-        with self._read() as session:
+        with self._sessions.read() as session:
             for number, step, metrics in session.execute(query):
                 reports.setdefault(number, []).append(Report(step, metrics))
         return reports
 
     def add(self, study: StudyRecord, trials: Sequence[NewTrial]) -> list[Trial]:
         """The trials as stored, numbered on from the study's last; finished ones carry the moment."""
-        with self._write() as session:
+        with self._sessions.write() as session:
             last = session.scalar(select(func.max(TrialRow.number)).where(TrialRow.study_id == study.id))
             first = 0 if last is None else last + 1
             rows = [_new_row(study, first + i, trial) for i, trial in enumerate(trials)]
@@ -133,7 +137,7 @@ class Store:
         """Mark a trial as running, from its beginning: what an earlier attempt reported is forgotten."""
         fresh: dict[str, Any] = {"metrics": {}, "fidelity": {}, "reason": None, "finished_at": None}
         now = {"state": TrialState.RUNNING, "worker": worker, "started_at": _now(), "updated_at": _now()}
-        with self._write() as session:
+        with self._sessions.write() as session:
             session.execute(delete(ReportRow).where(ReportRow.trial_id == trial.id))
             session.execute(update(TrialRow).where(TrialRow.id == trial.id).values(**fresh, **now))
 
@@ -141,50 +145,34 @@ class Store:
         """Store the metrics of one epoch, which become the trial's; measured again, they replace the earlier ones."""
         check_finite(report.metrics)
         values = {"trial_id": trial.id, "step": report.step, "metrics": dict(report.metrics)}
-        insert: Any = _INSERT[self._engine.dialect.name](ReportRow).values(values)  # both dialects spell the upsert alike
+        insert: Any = INSERT[self._engine.dialect.name](ReportRow).values(values)  # both dialects spell the upsert alike
         upsert = insert.on_conflict_do_update(index_elements=["trial_id", "step"], set_={"metrics": insert.excluded.metrics})
         now = {"metrics": dict(report.metrics), "fidelity": dict(fidelity), "updated_at": _now()}
-        with self._write() as session:
+        with self._sessions.write() as session:
             session.execute(upsert)
             session.execute(update(TrialRow).where(TrialRow.id == trial.id).values(now))
 
-    def finish(self, trial: Trial, state: TrialState, *, reason: str | None = None) -> None:
-        """End a trial in a finished state; its last report stays as its metrics."""
+    def finish(self, trial: Trial, state: TrialState, *, reason: str | None = None, fidelity: Mapping[str, Any] | None = None) -> None:
+        """End a trial in a finished state; its last report stays as its metrics, and its fidelity too unless one is given."""
         if not state.finished:
             raise ValueError(f"a trial ends COMPLETE, PRUNED, INFEASIBLE or FAILED, got {state}")
-        self._set(trial, state=state, reason=reason, finished_at=_now())
+        measured = {} if fidelity is None else {"fidelity": dict(fidelity)}
+        self._set(trial, state=state, reason=reason, finished_at=_now(), **measured)
+
+    def requeue(self, trial: Trial) -> None:
+        """Put a trial back in the queue, as if nobody had taken it."""
+        self._set(trial, state=TrialState.QUEUED, worker=None, reason=None, finished_at=None)
 
     def requeue_running(self, study: StudyRecord) -> int:
         """Put the trials that a dead or stopped driver left running back in the queue; returns how many."""
         query = update(TrialRow).where(TrialRow.study_id == study.id, TrialRow.state == TrialState.RUNNING)
-        with self._write() as session:
+        with self._sessions.write() as session:
             result = session.execute(query.values(state=TrialState.QUEUED, worker=None, updated_at=_now()))
             return int(result.rowcount)  # type: ignore[attr-defined]  # an UPDATE gives a cursor result
 
     def _set(self, trial: Trial, **values: Any) -> None:
-        with self._write() as session:
+        with self._sessions.write() as session:
             session.execute(update(TrialRow).where(TrialRow.id == trial.id).values(updated_at=_now(), **values))
-
-    @contextmanager
-    def _read(self) -> Iterator[Session]:
-        with self._guard(), Session(self._engine, expire_on_commit=False) as session:
-            yield session
-
-    @contextmanager
-    def _write(self) -> Iterator[Session]:
-        engine = self._engine.execution_options(writes=True)
-        with self._guard(), Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
-
-    @contextmanager
-    def _guard(self) -> Iterator[None]:
-        """A database that fails under us becomes one clear error; a broken uniqueness stays itself for `open`."""
-        try:
-            yield
-        except IntegrityError:
-            raise
-        except DatabaseError as error:
-            raise StoreError(f"the store {shown(self.url)} failed: {str(error.orig).strip().splitlines()[0]}") from error
 
 
 def _now() -> datetime:
@@ -209,6 +197,7 @@ def _new_row(study: StudyRecord, number: int, trial: NewTrial) -> TrialRow:
         model=None if trial.model is None else dict(trial.model),
         cost=dict(trial.cost),
         metrics={},
+        premeasured=dict(trial.premeasured),
         fidelity={},
         seed=trial.seed,
         reason=trial.reason,

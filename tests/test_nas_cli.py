@@ -139,6 +139,29 @@ def test_synthetic_data_is_named_so_wherever_its_numbers_stand(cli: Cli) -> None
         assert "(synthetic)" in text
 
 
+def test_scores_and_costs_alone_are_searched_without_training_and_shown(cli: Cli) -> None:
+    code, out, err = cli("search", *TINY, "--objective", "zen", "--objective", "flops", "--name", "free")
+    assert code == 0, err
+    assert "study 'free': measuring zen; 0 of 3 candidates are done" in err
+    assert "digits, 32 px, untrained networks, channels / 4" in out
+    assert "noise" not in out
+    trials = json.loads(cli("show", "free", "--format", "json")[1])
+    assert [trial["state"] for trial in trials] == ["COMPLETE"] * 3
+    assert trials[0]["zen"] < trials[1]["zen"] < trials[2]["zen"]
+    assert "Zen" in cli("show", "free")[1]
+
+
+def test_a_screened_search_shows_the_score_and_the_reason(cli: Cli, tmp_path: Path) -> None:
+    code, _, err = cli("search", *TINY, "--engine", "local", "--screen", "zen", "--keep", "30%", "--weights-folder", str(tmp_path / "kept"))
+    assert code == 0, err
+    assert "[1/1]" in err
+    trials = json.loads(cli("show", "stacking", "--format", "json")[1])
+    assert [trial["state"] for trial in trials].count("INFEASIBLE") == 2
+    assert all(isinstance(trial["zen"], float) for trial in trials)
+    assert re.search(r"screened: zen \S+ is not among the best 1 of 3 \(needs \S+\)", cli("show", "stacking")[1])
+    assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".safetensors"]
+
+
 def test_doctor_says_what_is_active_and_why(cli: Cli) -> None:
     rows = {row["what"]: row for row in json.loads(cli("doctor", "--format", "json")[1])}
     assert set(rows) == {"python", "torch", "device", "operator", "ray", "optuna", "store", "dashboard"}
@@ -168,6 +191,15 @@ def test_doctor_says_what_is_active_and_why(cli: Cli) -> None:
         ("search --trials abc", "Invalid value for '--trials'"),
         ("search --batch-size 1", "at least 2"),
         ("search --seed 5000000000", "seed"),
+        ("search --keep 50%", "--keep goes with --screen SCORE"),
+        ("search --screen beauty", "unknown score 'beauty'; known: synflow"),
+        ("search --screen zen --keep 0", "(0, 1]"),
+        ("search --latency-batch 8", "--latency-batch goes with --objective latency_ms"),
+        ("search --objective latency_ms --latency-size 8", "image_size must be whole and at least 32, got 8"),
+        ("search --objective zen --channels 16 --group-channels 8 --l1 1 --l3 1:2001", "too many to measure zen of each"),
+        ("search --keep-weights weights", "Invalid value for '--keep-weights'"),
+        ("search --recipe magic", "unknown recipe 'magic'; known: published, proxy"),
+        ("search --precision float8", "precision must be one of float32, bfloat16"),
         ("search --style h --image-size 48", "exactly twice stage 4"),
         ("search --device cuda", "no CUDA device here"),
         ("search --config .", "no study file '.'"),

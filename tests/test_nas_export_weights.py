@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         proxy=nas.ProxyConfig(epochs=1, train_fraction=0.1),
     )
     store = f"sqlite:///{folder}/nas.db"
-    nas.search(config, name="two / small", store=store, engine="local", keep_weights=folder / "weights")
+    nas.search(config, name="two / small", store=store, engine="local", keep_weights="all", weights_folder=folder / "weights")
     return folder / "weights", store
 
 
@@ -96,6 +97,53 @@ def test_a_front_is_exported_from_the_folder_of_its_weights(searched: tuple[Path
     choice, weights = Choice(study="two / small", front=True), WeightsSource(path=folder, as_proxy=True)
     written = export(choice, format="huggingface", out=tmp_path, store=store, weights=weights)
     assert [path.name for path in written] == [file_stem(f"two / small-trial-{trial.number}-proxy") for trial in front]
+
+
+def moved(searched: tuple[Path, str], tmp_path: Path) -> tuple[Path, str]:
+    """A copy of the store with its weights in another folder."""
+    folder = shutil.copytree(searched[0].parent, tmp_path / "moved")
+    return folder / "weights", f"sqlite:///{folder}/nas.db"
+
+
+@pytest.mark.parametrize("format", ["huggingface", "torch"])
+def test_a_trial_is_exported_with_the_weights_that_its_search_recorded(format: str, searched: tuple[Path, str], tmp_path: Path) -> None:
+    folder, store = moved(searched, tmp_path)
+    choice, weights = Choice(study="two / small", trials=[0, 1]), WeightsSource(as_proxy=True)
+    for number, written in enumerate(export(choice, format=format, out=tmp_path / "out", store=store, weights=weights)):
+        file = folder / weights_file("two / small", number)
+        assert read_document(written).provenance["weights"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        expected = logits(nas.build(stack(4, 2, 1, 1 + number), weights=file))
+        torch.testing.assert_close(read_back(format, written), expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_a_program_of_a_trial_takes_the_recorded_weights_without_being_told_and_never_a_proxy_s(
+    searched: tuple[Path, str], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"two---small-trial-0-\w+\.safetensors: weights of a proxy .*; --as-proxy exports"):
+        export(Choice(study="two / small", trials=[0]), format="torch", out=tmp_path / "out", store=searched[1])
+    (written,) = export(Choice(study="two / small", trials=[0]), format="huggingface", out=tmp_path / "out", store=searched[1])
+    assert not list(written.glob("*.safetensors"))  # a format that may go without carries none unasked
+
+
+def test_recorded_weights_that_are_gone_or_changed_or_never_were_are_one_clear_line(searched: tuple[Path, str], tmp_path: Path) -> None:
+    folder, store = moved(searched, tmp_path)
+    choice, source = Choice(study="two / small", front=True), WeightsSource(as_proxy=True)
+    study = nas.open_study("two / small", store=store)
+    (first, *_), files = study.front(), {artifact.trial: artifact for artifact in study.artifacts()}
+    path = folder / weights_file("two / small", first.number)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"x")
+    with pytest.raises(
+        NasError, match=rf"the weights of trial {first.number} have changed since they were recorded: .* instead of \w+; --weights"
+    ):
+        export(choice, format="torch", out=tmp_path / "out", store=store, weights=source)
+    path.unlink()
+    with pytest.raises(NasError, match=f"the weights of trial {first.number} are not where they were recorded: .*No such file"):
+        export(choice, format="torch", out=tmp_path / "out", store=store, weights=source)
+    study.store.artifacts.forget([files[first.number]])
+    with pytest.raises(NasError, match=f"no weights are recorded of trial {first.number} of 'two / small': .*--keep-weights all"):
+        export(choice, format="torch", out=tmp_path / "out", store=store, weights=source)
+    assert not (tmp_path / "out").exists()
 
 
 def small(tmp_path: Path, **options: Any) -> tuple[Path, torch.Tensor]:
@@ -251,6 +299,8 @@ def test_a_disk_that_is_full_costs_the_weights_and_not_the_result(
 def test_a_program_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the format 'onnx' needs a trained network: --weights FILE"):
         export(Choice(variant="T"), format="onnx", out=tmp_path / "out", store="")
+    with pytest.raises(ValueError, match="--as-proxy needs a trained network: --weights FILE"):
+        export(Choice(variant="T"), format="huggingface", out=tmp_path / "out", store="", weights=WeightsSource(as_proxy=True))
 
 
 def test_one_file_does_not_fill_two_variants(searched: tuple[Path, str], tmp_path: Path) -> None:
@@ -273,5 +323,5 @@ def test_a_switch_that_hugging_face_lacks_is_refused_with_weights_too(tmp_path: 
 def test_a_folder_of_weights_that_cannot_be_made_is_said_before_anything_is_trained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NasError, match="cannot write to the folder"):
-        nas.search(store=f"sqlite:///{tmp_path}/nas.db", keep_weights=tmp_path / "file" / "weights")
+        nas.search(store=f"sqlite:///{tmp_path}/nas.db", weights_folder=tmp_path / "file" / "weights")
     assert not (tmp_path / "nas.db").exists()

@@ -46,14 +46,16 @@ def test_the_operator_s_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_every_command_that_the_readme_shows_exists_with_its_flags() -> None:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     texts = "\n".join([README, *(page.read_text(encoding="utf-8") for page in DOCS)])
     shown = re.findall(r"^(?: {4})?nas (.+?)(?:\s+#.*)?$", texts, re.MULTILINE)
     assert len(shown) >= 12
     for line in shown:
-        name, *arguments = shlex.split(line)
-        known = {flag for parameter in commands[name].params for flag in parameter.opts}
-        assert {argument for argument in arguments if argument.startswith("--")} <= known, line
+        words = shlex.split(line)
+        command = typer.main.get_command(app)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        known = {flag for parameter in command.params for flag in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -1,12 +1,16 @@
 """The store keeps what it is given, on SQLite and PostgreSQL alike, and says clearly when it cannot."""
 
+import hashlib
+import json
 import multiprocessing
 import pickle
 import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
@@ -106,6 +110,103 @@ def test_the_migrations_make_the_schema_that_the_code_declares(any_store_url: st
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Row.metadata) == []
     engine.dispose()
     assert max(path.name for path in (MIGRATIONS / "versions").glob("v*.py")).startswith(f"v{HEAD}_")
+
+
+def migrate(url: str, revision: str) -> None:
+    """Make or upgrade a database to a revision, as `studies.database` does to the last one."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    engine = create_engine(url)
+    with engine.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def test_a_store_of_the_first_schema_is_migrated_with_everything_in_it(any_store_url: str) -> None:
+    migrate(any_store_url, "0001")
+    engine = create_engine(any_store_url)
+    study = {"config": json.dumps(CONFIG), "now": "2026-01-02 03:04:05"}
+    trial = {"cost": '{"params": 7}', "metrics": '{"top1": 0.5}', "fidelity": '{"epochs": 2}', "now": study["now"]}
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO studies (name, config, created_at) VALUES ('old', :config, :now)"), study)
+        columns = "study_id, number, state, params, cost, metrics, fidelity, seed, updated_at"
+        values = "1, 0, 'COMPLETE', '{}', :cost, :metrics, :fidelity, 5, :now"
+        connection.execute(text(f"INSERT INTO trials ({columns}) VALUES ({values})"), trial)
+        connection.execute(text("INSERT INTO reports (trial_id, step, metrics) VALUES (1, 2, :metrics)"), {"metrics": trial["metrics"]})
+    engine.dispose()
+    with pytest.raises(StoreError, match="has no schema 0002 yet; open it with `nas search` once"):
+        Store(any_store_url, create=False)
+    store = Store(any_store_url)
+    old = store.study("old")
+    (kept,) = store.trials(old)
+    assert (kept.state, kept.cost, kept.metrics, kept.fidelity, kept.seed) == (
+        TrialState.COMPLETE, {"params": 7}, {"top1": 0.5}, {"epochs": 2}, 5,
+    )  # fmt: skip
+    assert kept.premeasured == {}
+    assert store.reports(old) == {0: [Report(2, {"top1": 0.5})]}
+    (new,) = store.add(old, [NewTrial(params={}, seed=0, premeasured={"latency_ms": 1.5})])
+    assert (new.number, new.value("latency_ms")) == (1, 1.5)
+
+
+def test_what_was_measured_before_training_stays_with_the_trial_and_counts_after_metrics(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study = store.open("s", CONFIG)
+    measured = {"naswot": 812.25, "latency_ms": 3.5, "params": 4}
+    (trial,) = store.add(study, [NewTrial(params={}, seed=0, cost={"params": 9, "flops": 8}, premeasured=measured)])
+    store.start(trial)
+    store.report(trial, Report(1, {"top1": 0.5, "latency_ms": 4.0}), fidelity={"epochs": 1})
+    again = store.trial(study, 0)
+    assert again.premeasured == measured
+    assert [again.value(name) for name in ("naswot", "latency_ms", "params", "flops", "zen")] == [812.25, 4.0, 4, 8, None]
+
+
+def test_measurements_are_kept_by_study_and_choice_and_replaced_when_measured_again(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study, other = store.open("s", CONFIG), store.open("other", CONFIG)
+    one, two = {"pair": "1.09,1.36", "phi": 1.5}, {"phi": 2.0, "pair": "1.09,1.36"}
+    store.measurements.record(study, [(one, {"zen": 1.0, "naswot": 2.0}), (two, {"zen": 3.0})])
+    store.measurements.record(study, [(dict(reversed(one.items())), {"zen": 4.0, "latency_ms": 5.0})])
+    store.measurements.record(other, [(one, {"zen": 9.0})])
+    assert sorted(store.measurements.of(study), key=lambda found: found[0]["phi"]) == [
+        (one, {"latency_ms": 5.0, "naswot": 2.0, "zen": 4.0}),
+        (two, {"zen": 3.0}),
+    ]
+    with pytest.raises(ValueError, match="zen is nan"):
+        store.measurements.record(other, [(two, {"naswot": 1.0}), (two, {"zen": float("nan")})])
+    assert store.measurements.of(other) == [(one, {"zen": 9.0})]
+
+
+def test_a_trial_has_one_file_of_a_kind_with_its_size_and_hash(any_store_url: str, tmp_path: Path) -> None:
+    store = Store(any_store_url)
+    study = store.open("s", CONFIG)
+    first, second = store.add(study, [NewTrial(params={}, seed=0), NewTrial(params={}, seed=0)])
+    file = tmp_path / "w"
+    for trial, content in ((second, b"b"), (first, b"old"), (first, b"newer")):
+        file.write_bytes(content)
+        store.artifacts.record(trial, "weights", file)
+    found = store.artifacts.of(study)
+    assert [(artifact.trial, artifact.kind, artifact.path, artifact.size) for artifact in found] == [
+        (0, "weights", file, 5), (1, "weights", file, 1),
+    ]  # fmt: skip
+    assert found[0].sha256 == hashlib.sha256(b"newer").hexdigest()
+    with pytest.raises(FileNotFoundError):
+        store.artifacts.record(first, "weights", tmp_path / "nowhere")
+    store.artifacts.forget(found[:1])
+    assert store.artifacts.of(study) == found[1:]
+    assert store.artifacts.of(store.open("other", CONFIG)) == []
+    assert file.exists()
+
+
+def test_a_trial_put_back_in_the_queue_is_taken_again(store_url: str) -> None:
+    store = Store(store_url)
+    study = store.open("s", CONFIG)
+    (trial,) = store.add(study, [NewTrial(params={}, seed=0)])
+    store.start(trial, worker="w")
+    store.finish(trial, TrialState.FAILED, reason="the disk is full")
+    store.requeue(trial)
+    again = store.trial(study, 0)
+    assert (again.state, again.reason, again.worker, again.finished_at) == (TrialState.QUEUED, None, None, None)
 
 
 def test_a_store_of_a_newer_schema_is_left_alone(any_store_url: str) -> None:

@@ -9,7 +9,7 @@ from dashboard.charts import curves_figure
 from dashboard.views.front import CHART
 from studies.records import METRICS, Objective
 
-METRICS_SHOWN = ("top1", "loss")
+METRICS_SHOWN = ("top1", "top5", "loss")
 
 
 def show_curves(study_id: int, frame: pd.DataFrame, reports: pd.DataFrame, objectives: Sequence[Objective]) -> None:

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import studies, tools, variants
+from nas.cli import data, fidelity, latency, scores, studies, tools, training, variants
 
 COMMANDS = (
-    *(studies.search, studies.studies, studies.show, studies.pareto),
-    *(variants.cost, variants.scale, variants.export),
+    *(studies.search, studies.studies, studies.show, studies.pareto, studies.artifacts, fidelity.fidelity),
+    *(variants.cost, variants.scale, scores.scores, latency.latency, variants.export),
+    *(training.train, training.evaluate),
     *(tools.doctor, tools.dashboard),
 )
 
@@ -39,6 +40,7 @@ def nas(
 
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(data.data_app, name="data")
 
 
 def main() -> None:

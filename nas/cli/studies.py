@@ -1,12 +1,14 @@
 """Searching, and looking at what has been searched."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from nas.cli.options import Store, StudyName, Table
 from studies.records import DEFAULT_STORE
+
+DATASETS = "digits, shapes:N, imagefolder:PATH, cifar10:PATH, cifar100:PATH, parquet:PATH or packed:PATH."
 
 
 def search(
@@ -21,14 +23,20 @@ def search(
     phi: Annotated[str | None, typer.Option(help="φ values of the scaling space: 1.74.", rich_help_panel="Space")] = None,
     base: Annotated[str | None, typer.Option(help="Variant that the scaling space starts from: T.", rich_help_panel="Space")] = None,
     style: Annotated[str | None, typer.Option(help="Switches: t, s, l, h or g.", rich_help_panel="Space")] = None,
-    dataset: Annotated[str | None, typer.Option(help="digits, or shapes:N.", rich_help_panel="Proxy")] = None,
+    dataset: Annotated[str | None, typer.Option(help=DATASETS, rich_help_panel="Proxy")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels, at least 32.", rich_help_panel="Proxy")] = None,
     epochs: Annotated[int | None, typer.Option(help="Training length.", rich_help_panel="Proxy")] = None,
     train_fraction: Annotated[str | None, typer.Option(help="Part of the training data: 50%.", rich_help_panel="Proxy")] = None,
     channel_divisor: Annotated[int | None, typer.Option(help="C1 and C' are divided by it.", rich_help_panel="Proxy")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.", rich_help_panel="Proxy")] = None,
+    recipe: Annotated[str | None, typer.Option(help="How it is trained: proxy or published.", rich_help_panel="Proxy")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or bfloat16.", rich_help_panel="Proxy")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", rich_help_panel="Proxy")] = None,
     objective: Annotated[list[str] | None, typer.Option(help="Metric to optimise; repeat for several.", rich_help_panel="Study")] = None,
+    screen: Annotated[str | None, typer.Option(help="Train the best by this zero-cost score only.", rich_help_panel="Study")] = None,
+    keep: Annotated[str | None, typer.Option(help="The share that --screen lets through: 50%.", rich_help_panel="Study")] = None,
+    latency_batch: Annotated[int | None, typer.Option(help="Images at a time for latency_ms: 1.", rich_help_panel="Study")] = None,
+    latency_size: Annotated[int | None, typer.Option(help="Side in pixels for latency_ms: 224.", rich_help_panel="Study")] = None,
     sampler: Annotated[str | None, typer.Option(help="auto, exhaustive, tpe or random.", rich_help_panel="Study")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of sampler and training.", rich_help_panel="Study")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study; the space's by default.", rich_help_panel="Study")] = None,
@@ -40,7 +48,10 @@ def search(
         bool, typer.Option("--dry-run", help="List the candidates with their cost and stop.", rich_help_panel="Run")
     ] = False,
     keep_weights: Annotated[
-        Path | None, typer.Option(help="Folder for the trained networks, for all workers.", rich_help_panel="Run")
+        Literal["front", "all", "none"], typer.Option(help="Whose trained networks stay on disk.", rich_help_panel="Run")
+    ] = "front",
+    weights_folder: Annotated[
+        Path | None, typer.Option(help="Where they go, for all workers; nas-weights/STUDY by default.", rich_help_panel="Run")
     ] = None,
     store: Store = DEFAULT_STORE,
     format: Table = "table",
@@ -52,11 +63,12 @@ def search(
     flags = {key: value for key, value in locals().items() if key not in _RUN_FLAGS}
     from nas.commands import studies as commands
 
-    run = commands.RunFlags(trials=trials, workers=workers, engine=engine, dry_run=dry_run, keep_weights=keep_weights)
+    kept = commands.KeptFlags(keep_weights, weights_folder)
+    run = commands.RunFlags(trials=trials, workers=workers, engine=engine, dry_run=dry_run, kept=kept)
     commands.search(flags, config, name, run, store, format)
 
 
-_RUN_FLAGS = ("name", "config", "trials", "workers", "engine", "dry_run", "keep_weights", "store", "format")
+_RUN_FLAGS = ("name", "config", "trials", "workers", "engine", "dry_run", "keep_weights", "weights_folder", "store", "format")
 
 
 def studies(store: Store = DEFAULT_STORE, format: Table = "table") -> None:
@@ -78,3 +90,10 @@ def pareto(study: StudyName, store: Store = DEFAULT_STORE, format: Table = "tabl
     from nas.commands import studies as commands
 
     commands.pareto(study, store, format)
+
+
+def artifacts(study: StudyName, store: Store = DEFAULT_STORE, format: Table = "table") -> None:
+    """List the files that a study's trials left: weights of trained networks. Example: nas artifacts stacking"""
+    from nas.commands import studies as commands
+
+    commands.artifacts(study, store, format)

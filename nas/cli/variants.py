@@ -61,7 +61,7 @@ def export(
         str, typer.Option(help="yaml, json, opengvlab, huggingface, mmdet, mmseg; with weights huggingface, torch, onnx.")
     ] = "yaml",
     weights: Annotated[
-        Path | None, typer.Option(help="Trained network: a file, or the folder of `--keep-weights`.", rich_help_panel="Weights")
+        Path | None, typer.Option(help="Trained network: a file or a folder of them; as recorded by default.", rich_help_panel="Weights")
     ] = None,
     as_proxy: Annotated[
         bool, typer.Option("--as-proxy", help="Export the configuration that a proxy was trained at.", rich_help_panel="Weights")
@@ -73,7 +73,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("export"),
     store: Store = DEFAULT_STORE,
 ) -> None:
-    """Write variants as files for this and other programs, with their provenance; with `--weights`, trained networks.
+    """Write variants as files for this and other programs, with their provenance; torch and onnx carry trained weights.
 
     Example: nas export stacking --trial 14 --format opengvlab --out variants
     """

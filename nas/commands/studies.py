@@ -15,6 +15,7 @@ from nas.api import Study, open_study
 from nas.api import search as run_search
 from nas.config import StudyConfig
 from nas.flags import Flags, study_config
+from nas.kept_weights import Keep
 from nas.output import Column, Format, metric_column, percent_column, print_rows, text_column
 from nas.trial_table import NUMBER, STATE, VARIANT, choice_columns, noise_text, trial_columns, trial_row
 from searchspace.styles import style_of
@@ -25,6 +26,14 @@ from studies.store import Store
 
 
 @dataclass(frozen=True, slots=True)
+class KeptFlags:
+    """Whose trained networks stay, and where."""
+
+    weights: Keep
+    folder: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunFlags:
     """How a search runs; no part of the study."""
 
@@ -32,7 +41,7 @@ class RunFlags:
     workers: int | None
     engine: str
     dry_run: bool
-    keep_weights: Path | None = None
+    kept: KeptFlags
 
 
 def search(flags: Flags, file: str | None, name: str | None, run: RunFlags, store: str, format: Format) -> None:
@@ -61,7 +70,8 @@ def _search_with_progress(config: StudyConfig, name: str | None, run: RunFlags, 
                 workers=run.workers,
                 engine=run.engine,
                 listener=view,
-                keep_weights=run.keep_weights,
+                keep_weights=run.kept.weights,
+                weights_folder=run.kept.folder,
             )
     except KeyboardInterrupt:
         typer.echo("nas: stopped; what is finished is stored, and the same command goes on from here", err=True)
@@ -97,13 +107,14 @@ def _print_front(study: Study, format: Format) -> None:
     front, complete = study.front(), sum(trial.state is TrialState.COMPLETE for trial in study.trials())
     space, fidelity = study.config.space, front[0].fidelity if front else {}
     measured = fidelity_text([fidelity]) or "nothing measured yet"
+    noise = noise_text(fidelity) if study.config.trains else ""
     names = " against ".join(f"{objective.metric} ({objective.direction})" for objective in study.objectives)
     print_rows(
         [trial_row(space, trial) for trial in front],
         trial_columns(study),
         format=format,
         title=f"Pareto front of study {study.name!r}: {names}",
-        caption=f"{len(front)} of {complete} complete trials; {measured}\n{noise_text(fidelity)}",
+        caption=f"{len(front)} of {complete} complete trials; {measured}\n{noise}".rstrip(),
     )
 
 
@@ -158,3 +169,17 @@ def show(name: str, store: str, format: Format) -> None:
 def pareto(name: str, store: str, format: Format) -> None:
     """Print a front."""
     _print_front(open_study(name, store=Store(store, create=False)), format)
+
+
+def artifacts(name: str, store: str, format: Format) -> None:
+    """List the files of a study's trials."""
+    study = open_study(name, store=Store(store, create=False))
+    rows = [{**asdict(artifact), "path": str(artifact.path)} for artifact in study.artifacts()]
+    columns = [
+        NUMBER,
+        text_column("kind", "kind"),
+        Column("size", "size (MB)", lambda size: f"{size / 1e6:,.1f}"),
+        text_column("sha256", "sha256", folds=True),
+        text_column("path", "path", folds=True),
+    ]
+    print_rows(rows, columns, format=format, title=f"Files of study {study.name!r}")

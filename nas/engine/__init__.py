@@ -1,9 +1,13 @@
-"""Where trials run: in this process, or on the workers of a Ray cluster; an engine returns when the driver lacks nothing."""
+"""Where trials run: in this process, or on the workers of a Ray cluster; an engine returns when the driver lacks nothing.
+
+A study of which everything is known before training needs no engine.
+"""
 
 from collections.abc import Callable, Mapping
 
 from nas.driver import Driver
-from nas.job import Evaluator
+from nas.job import Evaluator, Step
+from studies.records import TrialState
 
 Engine = Callable[[Driver, int, Evaluator], None]
 
@@ -18,6 +22,15 @@ def _ray(driver: Driver, workers: int, evaluate: Evaluator) -> None:
     from nas.engine.ray_tune import run_ray
 
     run_ray(driver, workers, evaluate)
+
+
+def run(engine: str, driver: Driver, workers: int, evaluate: Evaluator) -> None:
+    """Let the driver's trials be trained by the named engine, or end them at once where no objective asks for a training."""
+    if driver.config.trains:
+        ENGINES[engine](driver, workers, evaluate)
+        return
+    while (trial := driver.next_trial()) is not None:
+        driver.record(trial, Step(state=TrialState.COMPLETE))
 
 
 ENGINES: Mapping[str, Engine] = {"local": _local, "ray": _ray}

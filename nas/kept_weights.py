@@ -1,0 +1,118 @@
+"""What trained networks know, as files beside the store: which trials keep theirs, and what is recorded of each."""
+
+import inspect
+import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from nas.errors import NasError
+from nas.job import Evaluator, weights_file
+from searchspace.formats import file_stem
+from studies.database import folder_beside
+from studies.pareto import pareto_front
+from studies.records import Artifact, StudyRecord, Trial, TrialState
+from studies.store import Store
+
+Keep = Literal["front", "all", "none"]
+KEEPS = ("front", "all", "none")
+WEIGHTS = "weights"  # the kind of these artifacts
+log = logging.getLogger(__name__)
+
+
+class KeptWeights:
+    """The files of weights of one study in `folder`: those of all complete trials, or with `front` of its Pareto front only.
+
+    Workers write a file as the last thing of a training; a file that cannot be read, recorded or deleted costs a warning, never a trial.
+    """
+
+    def __init__(self, store: Store, study: StudyRecord, folder: Path, keep: Keep) -> None:
+        self._store, self._study = store, study
+        self._folder = folder
+        self._keep = keep
+        self._recorded = recorded_weights(store, study)
+
+    def file(self, number: int) -> Path:
+        """Where a trial's weights go."""
+        return self._folder / weights_file(self._study.name, number)
+
+    def resume(self, stored: Sequence[Trial]) -> None:
+        """Put in order what a killed search left: no file of an unfinished trial stays, none of a finished one goes unrecorded."""
+        for trial in stored:
+            if trial.state is not TrialState.COMPLETE:
+                self._discard(trial.number)
+                self._clear_unfinished(trial.number)
+            elif trial.number not in self._recorded and self.file(trial.number).exists():
+                self.record(trial)
+        self._prune(stored)
+
+    def record(self, trial: Trial) -> None:
+        """Record the file that a trial's worker has written."""
+        try:
+            self._recorded[trial.number] = self._store.artifacts.record(trial, WEIGHTS, self.file(trial.number))
+        except OSError as error:
+            log.warning("the weights of trial %d are not kept: %s: %s", trial.number, self.file(trial.number), error.strerror)
+
+    def settle(self, ended: Trial, trained: Sequence[Trial]) -> None:
+        """Give up what a trial that has just ended shall not keep, or what it made others lose."""
+        if ended.state is TrialState.COMPLETE:
+            self._prune(trained)
+        else:
+            self._discard(ended.number)
+
+    def _prune(self, trained: Sequence[Trial]) -> None:
+        """Where only the front's are kept, give up the weights of trials that do not stand on it."""
+        if self._keep != "front":
+            return
+        front = {trial.number for trial in pareto_front(trained, self._study.objectives)}
+        for number in sorted(set(self._recorded) - front):
+            self._discard(number)
+
+    def _discard(self, number: int) -> None:
+        """Delete a trial's weights: first what is recorded of them, then the file."""
+        artifact = self._recorded.pop(number, None)
+        if artifact is not None:
+            self._store.artifacts.forget([artifact])
+        for file in {self.file(number), artifact.path if artifact else self.file(number)}:
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("the weights of trial %d are left behind: %s: %s", number, file, error.strerror)
+
+    def _clear_unfinished(self, number: int) -> None:
+        """Remove what a worker that was killed while writing left, as `trainer.whole_file` calls it."""
+        for folder in self._folder.glob(f".{self.file(number).name[:100]}.*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def folder_of(url: str, study: str, chosen: Path | str | None) -> Path:
+    """The absolute path of the chosen folder; without one `nas-weights/STUDY` beside the store `nas.db`."""
+    return folder_beside(url, WEIGHTS) / file_stem(study) if chosen is None else Path(chosen).resolve()
+
+
+def check_keep(keep: str) -> None:
+    """ValueError for anything but `front`, `all` and `none`."""
+    if keep not in KEEPS:
+        raise ValueError(f"keep_weights must be {', '.join(KEEPS[:-1])} or {KEEPS[-1]}, got {str(keep)!r}; a folder is a weights_folder")
+
+
+def check_writable(folder: Path) -> None:
+    """NasError unless `folder`, or the nearest one above it that is there, takes files; makes nothing."""
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise NasError(f"cannot write to the folder {folder}: {error.strerror}; --keep-weights none searches without it") from None
+
+
+def writes_weights(evaluate: Evaluator) -> bool:
+    """Whether an evaluator takes the argument `weights`, the file for what the trained network knows."""
+    parameters = inspect.signature(evaluate).parameters
+    return "weights" in parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def recorded_weights(store: Store, study: StudyRecord) -> dict[int, Artifact]:
+    """What the store knows of the weights of a study's trials, by their number."""
+    return {artifact.trial: artifact for artifact in store.artifacts.of(study) if artifact.kind == WEIGHTS}

@@ -1,0 +1,117 @@
+"""Training what was found: a study of a single variant, whose proxy is the variant itself at full width on all of the data."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.api import Study, open_study, search
+from nas.config import StudyConfig
+from nas.driver import Listener
+from nas.errors import NasError
+from nas.export import export_document, trial_document
+from searchspace.formats import VariantDocument, file_stem
+from searchspace.formats.scaled import classifier_drop_path_rate
+from searchspace.model_config import ModelConfig
+from searchspace.recipes import IMAGENET
+from searchspace.spaces import single_space
+from studies.database import StoreError
+from studies.records import DEFAULT_STORE, Objective, TrialState
+from studies.store import Store
+from trainer.dataset_spec import parse_dataset
+from trainer.proxy_config import MIN_IMAGE_SIZE, ProxyConfig, ProxyResult
+
+log = logging.getLogger(__name__)
+CHECKPOINTS = "checkpoints"
+SMALL_DATASETS = ("digits", "shapes")  # drawn at 8 to 32 px; files are as large as the published recipe wants them
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointed:
+    """The evaluator of a training that may take days: a checkpoint after each epoch, `processes` devices for the one network."""
+
+    checkpoints: Path
+    processes: int = 1
+
+    def __call__(self, config: ModelConfig, proxy: ProxyConfig, *, seed: int, weights: Path | None = None) -> Iterator[ProxyResult]:
+        """A result after each epoch, those before an interruption among them."""
+        from trainer.proxy import run_proxy
+
+        return run_proxy(config, proxy, seed=seed, weights=weights, checkpoints=self.checkpoints, world=self.processes)
+
+
+def full_proxy(config: ModelConfig, *, dataset: str, recipe: str = "published", **settings: Any) -> ProxyConfig:
+    """How `config` is trained at full width: for the published length, unless `settings` of `ProxyConfig` say otherwise.
+
+    Images of drawn data sets stay small, others have the recipe's size; a published variant has its own stochastic depth.
+    """
+    defaults: dict[str, Any] = {"epochs": IMAGENET.epochs, "image_size": _image_size(dataset)}
+    if recipe == "published":
+        defaults["drop_path_rate"] = classifier_drop_path_rate(config)
+    return ProxyConfig(**{**defaults, **settings, "dataset": dataset, "recipe": recipe, "channel_divisor": 1, "train_fraction": 1.0})
+
+
+def train(
+    document: VariantDocument,
+    proxy: ProxyConfig,
+    *,
+    out: Path,
+    seed: int = 0,
+    name: str | None = None,
+    store: str = DEFAULT_STORE,
+    processes: int = 1,
+    resume: bool = False,
+    listener: Listener | None = None,
+) -> Study:
+    """Train a variant and return the study that holds its one trial; `out` gets its checkpoints, weights and exported configuration.
+
+    An interrupted training goes on with `resume`, from its last whole checkpoint. ValueError for bad input, NasError when `out` holds a
+    training and `resume` is not asked for, and when the training fails.
+    """
+    if processes < 1:
+        raise ValueError(f"processes must be at least 1, got {processes}")
+    checkpoints = out / CHECKPOINTS
+    if not resume and checkpoints.is_dir() and any(checkpoints.iterdir()):
+        raise NasError(f"{out} holds a training; --resume goes on with it, or choose another --out")
+    name = name or f"train-{file_stem(document.name)}"
+    config = StudyConfig(space=single_space(document.name, document.config), proxy=proxy, objectives=(Objective.of("top1"),), seed=seed)
+    if resume:
+        _requeue_failed(name, store)
+    study = search(
+        config,
+        name=name,
+        store=store,
+        trials=1,
+        engine="local",
+        listener=listener,
+        evaluate=Checkpointed(checkpoints, processes),
+        keep_weights="all",
+        weights_folder=out,
+    )
+    export_document(trial_document(study, study.trials()[0]), format="yaml", out=out)
+    return study
+
+
+def _requeue_failed(name: str, store: str) -> None:
+    """Let a training that failed (a full disk, a lost device) go on as an interrupted one does."""
+    try:
+        study = open_study(name, store=store)
+    except StoreError:
+        log.warning("no study %r to go on with; it starts from the beginning", name)
+        return
+    for trial in study.trials():
+        if trial.state is TrialState.FAILED:
+            Store(store).requeue(trial)
+
+
+def _image_size(dataset: str) -> int:
+    return MIN_IMAGE_SIZE if parse_dataset(dataset).name in SMALL_DATASETS else IMAGENET.image_size
+
+
+def trained_as(weights: Path) -> dict[str, Any]:
+    """Recipe and image size that a file of ours says its network was trained with; nothing for other files."""
+    from trainer.weights import describe
+
+    fidelity = (describe(weights) or {}).get("provenance", {}).get("fidelity", {})
+    return {name: fidelity[name] for name in ("recipe", "image_size") if name in fidelity}

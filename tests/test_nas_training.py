@@ -1,0 +1,105 @@
+"""Training and measuring one variant from the command line: recorded, resumable, and the same loop as a search's."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nas.cli import main
+from nas.errors import NasError
+from nas.export import variant_document
+from nas.training import full_proxy, train
+from searchspace.formats import load_variant
+from trainer.proxy import run_proxy
+
+SMALL = "16,8,1,1"
+QUICK = ["--dataset", "digits", "--recipe", "proxy", "--epochs", "3", "--batch-size", "32", "--threads", "1"]
+
+
+def nas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["nas", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    out, err = capsys.readouterr()
+    return int(stopped.value.code or 0), out, err
+
+
+def test_a_variant_is_trained_recorded_and_measured_again_from_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = nas(monkeypatch, capsys, "train", SMALL, *QUICK, "--name", "small", "--format", "json")
+    assert code == 0, err
+    (trained,) = json.loads(out)
+    *_, expected = run_proxy(
+        load_variant(SMALL), full_proxy(load_variant(SMALL), dataset="digits", recipe="proxy", epochs=3, batch_size=32), seed=0
+    )
+    assert (trained["top1"], trained["loss"]) == (expected.metrics["top1"], expected.metrics["loss"])
+    assert trained["top1"] > 0.3  # chance is 0.1
+    folder = tmp_path / "runs" / "small"
+    assert (folder / "small-trial-0.yaml").is_file()
+    code, out, err = nas(monkeypatch, capsys, "artifacts", "small", "--format", "json")
+    assert code == 0, err
+    (artifact,) = json.loads(out)
+    weights = folder / "small-trial-0.safetensors"
+    assert artifact["size"] == weights.stat().st_size
+    code, out, err = nas(monkeypatch, capsys, "evaluate", SMALL, "--weights", str(weights), "--dataset", "digits", "--format", "json")
+    assert code == 0, err
+    (measured,) = json.loads(out)
+    assert (measured["top1"], measured["top5"]) == (trained["top1"], trained["top5"])
+    assert measured["loss"] == pytest.approx(trained["loss"], rel=1e-5)
+    assert measured["images"] == 359
+    code, out, err = nas(monkeypatch, capsys, "evaluate", SMALL, "--weights", str(weights), "--split", "all")
+    assert (code, out, err) == (1, "", "nas: split must be one of train, validation, test, got 'all'\n")
+    code, out, err = nas(monkeypatch, capsys, "evaluate", SMALL, "--weights", str(weights), "--dataset", "shapes:60,classes=4")
+    assert (code, out) == (1, "")
+    assert "not trained for the 4 classes of shapes:60,size=32,classes=4" in err
+
+
+def test_a_stopped_training_goes_on_only_when_asked_to_and_ends_as_if_never_stopped(tmp_path: Path) -> None:
+    document = variant_document(SMALL)
+    proxy = full_proxy(document.config, dataset="digits", recipe="proxy", epochs=3, batch_size=32, threads=1)
+    whole = train(document, proxy, out=tmp_path / "whole", name="whole", store=f"sqlite:///{tmp_path / 'nas.db'}")
+
+    def stop(progress: object) -> None:
+        if any(trial.metrics for trial in progress.running):  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    arguments = {"out": tmp_path / "parts", "name": "parts", "store": f"sqlite:///{tmp_path / 'nas.db'}"}
+    with pytest.raises(KeyboardInterrupt):
+        train(document, proxy, listener=stop, **arguments)  # type: ignore[arg-type]
+    with pytest.raises(NasError, match="--resume goes on with it"):
+        train(document, proxy, **arguments)  # type: ignore[arg-type]
+    parts = train(document, proxy, resume=True, **arguments)  # type: ignore[arg-type]
+    for study in (whole, parts):
+        assert [report.step for report in study.store.reports(study.record)[0]] == [1, 2, 3]
+    assert {name: whole.trials()[0].metrics[name] for name in ("top1", "loss")} == {
+        name: parts.trials()[0].metrics[name] for name in ("top1", "loss")
+    }
+
+
+def test_a_published_variant_is_trained_as_published_unless_told_otherwise() -> None:
+    proxy = full_proxy(load_variant("B"), dataset="packed:imagenet")
+    assert (proxy.recipe, proxy.epochs, proxy.image_size, proxy.drop_path_rate) == ("published", 300, 224, 0.5)
+    assert (proxy.channel_divisor, proxy.train_fraction) == (1, 1.0)
+    assert full_proxy(load_variant("B"), dataset="digits", recipe="proxy", epochs=2).drop_path_rate is None
+    assert full_proxy(load_variant("T"), dataset="digits", drop_path_rate=0.3).drop_path_rate == 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", SMALL, "--dataset", "imagefolder:nowhere"], "nowhere"),
+        (["train", SMALL, *QUICK, "--processes", "0"], "processes must be at least 1, got 0"),
+        (["train", SMALL, *QUICK, "--recipe", "magic"], "unknown recipe 'magic'"),
+        (["evaluate", SMALL, "--weights", "absent.safetensors"], "absent.safetensors"),
+    ],
+)
+def test_what_cannot_be_trained_or_measured_is_one_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = nas(monkeypatch, capsys, *arguments)
+    assert code == 1
+    assert out == ""
+    assert message in err.splitlines()[-1]
