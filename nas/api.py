@@ -13,11 +13,13 @@ from nas.engine import run as run_engine
 from nas.errors import NasError
 from nas.job import Evaluator, train_proxy
 from nas.kept_weights import Keep, KeptWeights, check_keep, check_writable, folder_of, writes_weights
+from nas.packing import Slots, gpu_slots
 from nas.premeasure import REAL, Measures, Premeasuring, check_premeasuring
 from searchspace.cost import cost
 from studies.pareto import pareto_front
 from studies.records import DEFAULT_STORE, Artifact, Objective, StudyRecord, Trial, TrialState
 from studies.store import Store
+from trainer.dataset_spec import SOURCES, parse_dataset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,11 +93,11 @@ def search(
     """
     config = config or StudyConfig()
     name = name or config.space.name
-    workers = default_workers(engine) if workers is None else workers
     _check_run(engine, trials, workers)
     check_keep(keep_weights)
     _check_devices(config)
     _check_candidates(config)
+    slots = _slots(config, engine, workers, _data_bytes(config))
     keeps = keep_weights != "none" and config.trains and writes_weights(evaluate)
     if keeps and weights_folder is not None:
         check_writable(Path(weights_folder))
@@ -107,7 +109,7 @@ def search(
         driver = Driver(store, study.record, config, plan, trials=trials, listener=listener, weights=weights)
         try:
             driver.notify()
-            run_engine(engine, driver, workers, evaluate)
+            run_engine(engine, driver, slots, evaluate)
         finally:
             driver.stop()
     _check_some_succeeded(driver.finished)
@@ -125,13 +127,35 @@ def default_workers(engine: str) -> int:
     return 1 if engine == "local" else len(os.sched_getaffinity(0))
 
 
-def _check_run(engine: str, trials: int | None, workers: int) -> None:
+def _data_bytes(config: StudyConfig) -> int:
+    """The size of the images if they are in files, which are read, and packed if they are not yet, before a store is touched."""
+    spec = parse_dataset(config.proxy.dataset)
+    if not SOURCES[spec.name].files or not (config.trains or config.scores):
+        return 0
+    from trainer.packing.cache import opened
+
+    return int(opened(spec, config.proxy.image_size).images.nbytes)
+
+
+def _slots(config: StudyConfig, engine: str, workers: int | None, data_bytes: int) -> Slots:
+    """Room for `workers` trials at a time; unless named, one a processor, or as many as the GPUs' memory holds."""
+    if engine == "local" or not config.proxy.device.startswith("cuda"):
+        return Slots(workers=default_workers(engine) if workers is None else workers)
+    import torch
+
+    memory = [torch.cuda.get_device_properties(gpu).total_memory for gpu in range(torch.cuda.device_count())]
+    configs = [candidate.config for candidate in config.space.feasible() if candidate.config is not None]
+    fitting = gpu_slots(configs, config.proxy, memory, processors=default_workers(engine), data_bytes=data_bytes)
+    return fitting if workers is None else Slots(workers=workers, gpus=min(1.0, len(memory) / workers))
+
+
+def _check_run(engine: str, trials: int | None, workers: int | None) -> None:
     if engine not in ENGINES:
         raise ValueError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
     for name, value in (("trials", trials), ("workers", workers)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    if engine == "local" and workers > 1:
+    if engine == "local" and workers is not None and workers > 1:
         raise ValueError(f"the local engine trains in this process, one trial at a time, got workers={workers}; use --engine ray")
 
 

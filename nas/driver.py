@@ -81,6 +81,8 @@ class Driver:
         self._queue = deque(trial for trial in stored if trial.state is TrialState.QUEUED)
         self._finished = [trial for trial in stored if trial.state in TRAINED]
         self._running: dict[int, Trial] = {}
+        self._alone: deque[Trial] = deque()  # ran out of memory beside others, and wait for the machine to themselves
+        self._tried_alone: set[int] = set()
         self._started_at: float | None = None
         self._epochs_seen = 0
         self._last: Trial | None = None
@@ -106,11 +108,14 @@ class Driver:
         return tuple(self._finished)
 
     def next_trial(self, *, worker: str | None = None) -> Trial | None:
-        """A trial to train now, marked as running: first one that an earlier run left, then a new one; None when nothing is missing."""
+        """A trial to train now, marked as running: first one that an earlier run left, then a new one.
+
+        None when nothing is missing, and while a trial that needs the machine to itself runs or waits for the others to end.
+        """
         self._check_interrupt()
-        if self.missing == 0:
+        if self.missing == 0 or (self._running and (self._alone or self._tried_alone & self._running.keys())):
             return None
-        trial = self._queue.popleft() if self._queue else self._new_trial()
+        trial = self._waiting() or self._new_trial()
         if trial is None:
             return None
         self._store.start(trial, worker=worker)
@@ -133,7 +138,9 @@ class Driver:
             self._store.report(trial, report, fidelity=fidelity)
             self._epochs_seen += 1
             self._running[trial.number] = replace(self._running[trial.number], metrics=report.metrics, fidelity=fidelity)
-        if step.state is not None:
+        if step.state is TrialState.INFEASIBLE and len(self._running) > 1 and trial.number not in self._tried_alone:
+            self._postpone(trial, step.reason)
+        elif step.state is not None:
             state, reason = self._checked(trial, step)
             self._finish(trial, state, reason)
         self.notify()
@@ -156,6 +163,20 @@ class Driver:
     def _check_interrupt(self) -> None:
         if self.interrupted:
             raise KeyboardInterrupt
+
+    def _waiting(self) -> Trial | None:
+        """A trial that has been asked for before."""
+        if self._alone:
+            self._tried_alone.add(self._alone[0].number)
+            return self._alone.popleft()
+        return self._queue.popleft() if self._queue else None
+
+    def _postpone(self, trial: Trial, reason: str | None) -> None:
+        """Queue a trial that ran out of the memory that it shared with others, to be trained again without them."""
+        log.warning("trial %d is trained again alone: %s", trial.number, reason)
+        del self._running[trial.number]
+        self._store.requeue(trial)
+        self._alone.append(trial)
 
     def _checked(self, trial: Trial, step: Step) -> tuple[TrialState, str | None]:
         """The state of an ended trial; one that lacks an objective has failed, whatever its worker says."""

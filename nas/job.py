@@ -13,7 +13,7 @@ from trainer.proxy_config import ProxyConfig, ProxyResult
 
 log = logging.getLogger(__name__)
 Evaluator = Callable[..., Iterator[ProxyResult]]
-"""`(config, proxy, *, seed)` → a result after each epoch; `trainer.proxy.run_proxy` is one. One that takes `weights` gets the file for them."""
+"""`(config, proxy, *, seed)` → a result after each epoch, as `trainer.proxy.run_proxy`; one that takes `weights` gets a file for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,27 +7,28 @@ from collections.abc import Callable, Mapping
 
 from nas.driver import Driver
 from nas.job import Evaluator, Step
+from nas.packing import Slots
 from studies.records import TrialState
 
-Engine = Callable[[Driver, int, Evaluator], None]
+Engine = Callable[[Driver, Slots, Evaluator], None]
 
 
-def _local(driver: Driver, workers: int, evaluate: Evaluator) -> None:
+def _local(driver: Driver, slots: Slots, evaluate: Evaluator) -> None:
     from nas.engine.local import run_local
 
     run_local(driver, evaluate)
 
 
-def _ray(driver: Driver, workers: int, evaluate: Evaluator) -> None:
+def _ray(driver: Driver, slots: Slots, evaluate: Evaluator) -> None:
     from nas.engine.ray_tune import run_ray
 
-    run_ray(driver, workers, evaluate)
+    run_ray(driver, slots, evaluate)
 
 
-def run(engine: str, driver: Driver, workers: int, evaluate: Evaluator) -> None:
+def run(engine: str, driver: Driver, slots: Slots, evaluate: Evaluator) -> None:
     """Let the driver's trials be trained by the named engine, or end them at once where no objective asks for a training."""
     if driver.config.trains:
-        ENGINES[engine](driver, workers, evaluate)
+        ENGINES[engine](driver, slots, evaluate)
         return
     while (trial := driver.next_trial()) is not None:
         driver.record(trial, Step(state=TrialState.COMPLETE))

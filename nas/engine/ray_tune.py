@@ -25,6 +25,7 @@ from ray.tune.search import Searcher
 from nas.driver import Driver
 from nas.errors import NasError
 from nas.job import Evaluator, Run, Step
+from nas.packing import Slots
 from studies.records import Trial, TrialState
 
 MAX_RETRIES = 2
@@ -126,15 +127,14 @@ class DriverCallback(Callback):  # type: ignore[misc]
             self._driver.record(self._searcher.trials[trial.trial_id], step)
 
 
-def run_ray(driver: Driver, workers: int, evaluate: Evaluator) -> None:
-    """Train what the driver lacks on `workers` reused actors of a Ray cluster started here and stopped afterwards."""
+def run_ray(driver: Driver, slots: Slots, evaluate: Evaluator) -> None:
+    """Train what the driver lacks on reused actors of a Ray cluster started here and stopped afterwards."""
     if driver.missing == 0:
         return
-    gpus = driver.config.proxy.device.startswith("cuda")
-    with _interruptible(driver), _cluster(workers), tempfile.TemporaryDirectory(prefix="nas-tune-") as folder:
+    with _interruptible(driver), _cluster(slots), tempfile.TemporaryDirectory(prefix="nas-tune-") as folder:
         searcher = DriverSearcher(driver, evaluate)
-        resources = tune.with_resources(ProxyTrainable, {"CPU": 1, "GPU": 1 if gpus else 0})
-        tuner = tune.Tuner(resources, tune_config=_tune_config(searcher, workers), run_config=_run_config(driver, searcher, folder))
+        resources = tune.with_resources(ProxyTrainable, {"CPU": 1, "GPU": slots.gpus})
+        tuner = tune.Tuner(resources, tune_config=_tune_config(searcher, slots.workers), run_config=_run_config(driver, searcher, folder))
         try:
             with redirect_stdout(sys.stderr):  # standard output belongs to the result
                 tuner.fit()
@@ -188,12 +188,19 @@ def _interruptible(driver: Driver) -> Iterator[None]:
 
 
 @contextmanager
-def _cluster(workers: int) -> Iterator[None]:
+def _cluster(slots: Slots) -> Iterator[None]:
     """A Ray cluster of our own for as long as the search runs, quiet and without usage reporting."""
     os.environ.update(QUIET)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is stored and shown by us
     try:
-        ray.init(address="local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            address="local",
+            num_cpus=slots.workers,
+            num_gpus=slots.logical_gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
     except (ConnectionError, RuntimeError, OSError) as error:
         raise NasError(f"cannot start Ray on this machine: {error}; --engine local searches without it") from error
     try:

@@ -1,0 +1,123 @@
+"""How many trials share a device, and what becomes of one that does not find the memory it needs there."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nas
+from nas.driver import Driver
+from nas.engine.ray_tune import run_ray
+from nas.packing import USABLE, Slots, gpu_slots, trial_bytes
+from nas.premeasure import Plan
+from searchspace.spaces import stacking_space
+from studies.records import TrialState
+from studies.store import Store
+from trainer.proxy_config import ProxyConfig, ProxyResult
+
+GIB = 2**30
+PROXY = ProxyConfig(device="cuda", epochs=1)
+CONFIGS = [candidate.config for candidate in stacking_space().feasible() if candidate.config is not None][::9]
+
+
+@given(
+    memory=st.lists(st.integers(4 * GIB, 200 * GIB), min_size=1, max_size=8),
+    processors=st.integers(1, 128),
+    data=st.integers(0, 20 * GIB),
+    batch=st.sampled_from([2, 32, 512]),
+)
+def test_what_shares_a_gpu_is_predicted_to_fit_it(memory: list[int], processors: int, data: int, batch: int) -> None:
+    proxy = replace(PROXY, batch_size=batch, image_size=64)
+    slots = gpu_slots(CONFIGS, proxy, memory, processors=processors, data_bytes=data)
+    each = slots.workers // len(memory)
+    largest = max(trial_bytes(config, proxy) for config in CONFIGS) + data
+    assert slots.workers == each * len(memory)
+    assert slots.gpus * each == pytest.approx(1)
+    assert each == 1 or (each * largest <= USABLE * min(memory) and each <= processors)
+    assert (each + 1) * largest > USABLE * min(memory) or len(memory) * (each + 1) > processors
+
+
+def test_many_small_trials_share_a_gpu_and_large_ones_do_not() -> None:
+    assert gpu_slots(CONFIGS, PROXY, [80 * GIB], processors=64).workers > 20
+    assert gpu_slots(CONFIGS, replace(PROXY, channel_divisor=1, batch_size=512, image_size=224), [80 * GIB], processors=64).workers == 1
+
+
+@pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
+def test_no_more_trials_run_on_a_gpu_than_its_share_allows(store_url: str, tmp_path: Path) -> None:
+    times = tmp_path / "times"
+
+    def evaluate(config: Any, proxy: Any, *, seed: int) -> Iterator[Any]:
+        from trainer.proxy_config import ProxyResult
+
+        begun = time.time()
+        time.sleep(1)
+        with times.open("a") as file:
+            file.write(f"{begun} {time.time()}\n")
+        yield ProxyResult(epoch=1, metrics={"top1": 0.5}, fidelity=proxy.fidelity(epochs=1, seed=seed))
+
+    driver = small_driver(store_url, [1, 2, 3, 4, 5])
+    run_ray(driver, Slots(workers=4, gpus=0.5, logical_gpus=1), evaluate)
+    spans = [tuple(map(float, line.split())) for line in times.read_text().splitlines()]
+    assert len(spans) == 5
+    assert max(sum(begun <= moment < ended for begun, ended in spans) for moment, _ in spans) == 2
+
+
+@pytest.mark.cluster
+@pytest.mark.xdist_group("ray")
+def test_a_trial_that_runs_out_of_shared_memory_is_trained_again_alone(store_url: str, tmp_path: Path) -> None:
+    running, calls = tmp_path / "running", tmp_path / "calls"
+    running.mkdir()
+
+    def evaluate(config: Any, proxy: Any, *, seed: int) -> Iterator[Any]:
+        from trainer.proxy_config import ProxyResult
+
+        mine = running / config.short_name
+        mine.touch()
+        with calls.open("a") as file:
+            file.write(f"{config.depths[2]}\n")
+        try:
+            time.sleep(1)
+            others = len(list(running.iterdir())) - 1
+        finally:
+            mine.unlink()
+        if config.depths[2] == 5 or (config.depths[2] == 2 and others):
+            raise MemoryError(f"{others} beside")
+        yield ProxyResult(epoch=1, metrics={"top1": float(others)}, fidelity=proxy.fidelity(epochs=1, seed=seed))
+
+    driver = small_driver(store_url, [1, 2, 3, 4, 5])
+    run_ray(driver, Slots(workers=2), evaluate)
+    found = {trial.params["l3"]: trial for trial in driver.finished}
+    assert Counter(trial.state for trial in found.values()) == {TrialState.COMPLETE: 4}
+    assert found[2].metrics["top1"] == 0
+    assert Counter(calls.read_text().split())["2"] == 2
+    stored = {trial.params["l3"]: trial for trial in Store(store_url).trials(driver.study)}
+    assert (stored[5].state, stored[5].reason) == (TrialState.INFEASIBLE, "out of memory: 0 beside")
+
+
+def small_driver(store_url: str, depths: list[int]) -> Driver:
+    space = stacking_space(channels=[16], group_channels=[8], l1=[1], l3=depths)
+    config = nas.StudyConfig(space=space, proxy=ProxyConfig(epochs=1), objectives=["top1"])
+    store = Store(store_url)
+    return Driver(store, store.open("small", config.to_dict()), config, Plan(space.enumerate()))
+
+
+def test_a_trial_alone_in_its_memory_is_not_tried_twice(store_url: str) -> None:
+    calls: list[int] = []
+
+    def evaluate(config: Any, proxy: ProxyConfig, *, seed: int) -> Iterator[ProxyResult]:
+        calls.append(config.depths[2])
+        if config.depths[2] == 2:
+            raise MemoryError
+        yield ProxyResult(epoch=1, metrics={"top1": 0.5}, fidelity=proxy.fidelity(epochs=1, seed=seed))
+
+    space = stacking_space(channels=[16], group_channels=[8], l1=[1], l3=[1, 2, 3])
+    config = nas.StudyConfig(space=space, proxy=ProxyConfig(epochs=1), objectives=["top1"])
+    nas.search(config, store=store_url, engine="local", evaluate=evaluate)
+    assert sorted(calls) == [1, 2, 3]
