@@ -41,7 +41,7 @@ def test_a_row_is_the_variant_s_exact_cost_and_its_proxy_s_scores(out: Out) -> N
         assert row | expected == row
         assert (row["variant"], row["params"], row["flops"]) == (name, cost(config).params, cost(config).flops)
         assert row["seconds"] > 0
-        assert row["fidelity"].startswith("digits, 32 px, untrained, channels / 4")
+        assert row["fidelity"].startswith("digits, 32 px, untrained networks, channels / 4")
         assert "zen" not in row
     assert len(rows) == 2
 
@@ -49,7 +49,7 @@ def test_a_row_is_the_variant_s_exact_cost_and_its_proxy_s_scores(out: Out) -> N
 def test_the_table_names_the_proxy_and_how_far_the_orders_agree(out: Out) -> None:
     printed = out(*SMALL, "--score", "zen", "--score", "grad_norm", "--channel-divisor", "8", "--seed", "2")
     title = " ".join(printed.partition("C1,C'")[0].split())
-    assert title == "3 variants, digits, 32 px, untrained, channels / 8, 50% of the training data, seed 2"
+    assert title == "3 variants, digits, 32 px, untrained networks, channels / 8, 50% of the training data, seed 2"
     assert re.search(r"params +\+1\.00 ", printed)
     assert "constant" not in printed
 

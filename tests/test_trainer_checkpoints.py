@@ -68,6 +68,13 @@ def test_a_truncated_checkpoint_is_said_and_the_one_before_is_used(tmp_path: Pat
     assert str(newest) in said
 
 
+def test_a_training_whose_checkpoints_are_all_damaged_begins_anew_and_keeps_what_it_writes(tmp_path: Path) -> None:
+    for epoch in (2, 3):
+        (tmp_path / f"epoch-000{epoch}.safetensors").write_bytes(b"")
+    stopped_after(1, LONG, tmp_path)
+    assert names(tmp_path) == ["epoch-0001.safetensors"]
+
+
 @pytest.mark.parametrize("damage", [b"", b"\0" * 64, b"PK\x03\x04"])
 def test_whatever_is_no_checkpoint_is_passed_over(damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "epoch-0009.safetensors").write_bytes(damage)
@@ -95,7 +102,7 @@ def test_data_that_has_changed_makes_another_training(tmp_path: Path, monkeypatc
     digits = load_dataset("digits", seed=0, image_size=32)
     results = []
     for fingerprint in ("one", "other"):
-        monkeypatch.setattr(trainer.proxy, "_cached_dataset", lambda *_, marked=fingerprint, **__: replace(digits, fingerprint=marked))
+        monkeypatch.setattr(trainer.proxy, "cached_dataset", lambda *_, marked=fingerprint, **__: replace(digits, fingerprint=marked))
         if fingerprint == "other":
             with pytest.raises(ValueError, match="another training: fingerprint is 'one' there, 'other' here"):
                 stopped_after(1, LONG, tmp_path)

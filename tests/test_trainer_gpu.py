@@ -1,6 +1,7 @@
 """Training on a CUDA device: captured steps train as eager ones do, and nothing inside an epoch waits for the device."""
 
 import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,9 @@ def device() -> torch.device:
 
 @pytest.fixture
 def no_waiting() -> Iterator[None]:
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")  # said once, however it is used
+        torch.cuda.set_sync_debug_mode("error")
     yield
     torch.cuda.set_sync_debug_mode("default")
 
@@ -123,7 +126,11 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_so_once(caplog: py
     sums = []
     parameter = nn.Parameter(torch.zeros(1, device="cuda"))
     optimizer = torch.optim.SGD([parameter])
-    step = GraphedStep(lambda batch, _: sums.append(batch.sum().item()), optimizer, torch.device("cuda", torch.cuda.current_device()))
+
+    def update(batch: Tensor, _: Tensor) -> None:
+        sums.append((batch + 0 * torch.rand_like(batch)).sum().item())  # and draws, before as after the capture
+
+    step = GraphedStep(update, optimizer, torch.device("cuda", torch.cuda.current_device()))
     before = torch.cuda.current_stream()
     for value in range(WARM_UP + 3):
         step(torch.full((2,), float(value), device="cuda"), torch.zeros(2, device="cuda"))
@@ -131,6 +138,14 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_says_so_once(caplog: py
     assert torch.cuda.current_stream() == before
     (said,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert said.startswith("training without a CUDA graph: ")
+
+
+@pytest.mark.skipif("torch.cuda.device_count() < 2")
+def test_steps_are_captured_on_one_device_after_another() -> None:
+    there, here = (
+        [result.metrics["loss"] for result in run_proxy(SMALL, replace(PROXY, device=f"cuda:{index}"), seed=0)] for index in (0, 1)
+    )
+    assert here == pytest.approx(there, rel=1e-2)
 
 
 @pytest.mark.skipif("torch.cuda.device_count() < 2")

@@ -69,6 +69,17 @@ def test_a_file_that_goes_away_meanwhile_stops_the_packing_which_goes_on_when_it
     assert len(packed(f"imagefolder:{photos}", tmp_path / "out").labels) == 24
 
 
+def test_want_of_memory_stops_the_packing_and_is_no_damage(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trainer.packing.decoding._rgb", starved)
+        with pytest.raises(ValueError, match=r"too little memory to decode imagefolder:.*; what is done stays in .*out\.partial"):
+            packed(f"imagefolder:{photos}", tmp_path / "out")
+    assert len(packed(f"imagefolder:{photos}", tmp_path / "out").labels) == 24
+
+
 def test_a_table_s_missing_image_is_named_by_its_row(tmp_path: Path) -> None:
     images = [None if number == 9 else encoded(crop(number % 2, number)) for number in range(20)]
     data = packed(f"parquet:{write_table(tmp_path / 'one.parquet', images, [0, 1] * 10)}", tmp_path / "out")

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -36,8 +37,8 @@ def test_two_processes_train_as_one_with_shares_of_different_size(tmp_path: Path
     assert list(run_proxy(SMALL, proxy, seed=1, checkpoints=checkpoints)) == together  # one process reads what two have written
 
 
-def normed(ranks: Ranks) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Two shares of a batch, 2 and 3 images, through a GlobalBatchNorm2d, with what came of it and of the gradients."""
+def normed(ranks: Ranks) -> Iterator[tuple[Any, ...]]:
+    """The process, then two shares of a batch, 2 and 3 images, through a GlobalBatchNorm2d: what came of it and of the gradients."""
     torch.manual_seed(0)
     whole, wanted = torch.randn(5, 3, 2, 2) + 100, torch.randn(5, 3, 2, 2)
     share = slice(2) if ranks.first else slice(2, 5)
@@ -53,10 +54,10 @@ def normed(ranks: Ranks) -> Iterator[tuple[torch.Tensor, ...]]:
     mine = torch.zeros(2, *whole.shape)
     mine[:, share] = torch.stack([out.detach(), x.grad])
     dist.all_gather(parts, mine)
-    yield (sum(parts), *(p.grad for p in model.parameters()), *model.state_dict().values())  # type: ignore[misc]
+    yield os.getpid(), sum(parts), *(p.grad for p in model.parameters()), *model.state_dict().values()
 
 
-def test_statistics_and_gradients_are_those_of_the_global_batch() -> None:
+def test_statistics_and_gradients_are_those_of_the_global_batch_and_closing_early_ends_all_processes() -> None:
     torch.manual_seed(0)
     whole, wanted = (torch.randn(5, 3, 2, 2) + 100).requires_grad_(), torch.randn(5, 3, 2, 2)
     plain = nn.BatchNorm2d(3)
@@ -64,7 +65,11 @@ def test_statistics_and_gradients_are_those_of_the_global_batch() -> None:
     (out * wanted).sum().backward()
     assert whole.grad is not None
     expected = (torch.stack([out.detach(), whole.grad]), *(p.grad for p in plain.parameters()), *plain.state_dict().values())
-    (found,) = run_parallel(normed, (), world=2, device="cpu")
+    results = run_parallel(normed, (), world=2, device="cpu")
+    first, *found = next(results)
+    assert running(first)
+    results.close()
+    assert not running(first)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
@@ -108,13 +113,6 @@ def test_an_error_of_a_process_is_told_with_its_kind_and_trace() -> None:
     worker = _Worker(1, SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
     error = _error(worker, _Failure(0.0, "KeyError", "'stem'", "Traceback: in forward"), world=2)
     assert (type(error), str(error), error.__notes__) == (RuntimeError, "process 2 of 2: KeyError: 'stem'", ["Traceback: in forward"])
-
-
-def test_closing_the_generator_early_ends_all_processes() -> None:
-    results = run_parallel(counting, ("closed",), world=2, device="cpu")
-    first = next(results)
-    results.close()
-    assert not running(first)
 
 
 def running(process: int) -> bool:

@@ -167,14 +167,15 @@ def test_a_scored_network_comes_back_as_it_was() -> None:
 
 
 def test_the_same_seed_gives_the_same_scores_to_the_bit_and_leaves_the_process_as_it_was() -> None:
-    threads, state = torch.get_num_threads(), torch.random.get_rng_state()
-    scores(BASE, replace(PROXY, threads=threads + 1), ["grad_norm"], seed=5)
+    threads, state, few = torch.get_num_threads(), torch.random.get_rng_state(), replace(PROXY, batch_size=6)
+    scores(BASE, replace(few, threads=threads + 1), ["grad_norm"], seed=5)
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.random.get_rng_state(), state)
-    whole = scores(BASE, PROXY, MEASURED, seed=5)
+    whole = scores(BASE, few, MEASURED, seed=5)
     torch.rand(7)
-    assert {name: scores(BASE, PROXY, [name], seed=5)[name] for name in reversed(MEASURED)} == whole
-    assert all(scores(BASE, PROXY, MEASURED, seed=6)[name] != value for name, value in whole.items())
+    assert {name: scores(BASE, few, [name], seed=5)[name] for name in reversed(MEASURED)} == whole
+    other = scores(BASE, few, MEASURED, seed=6)
+    assert all(other[name] != value for name, value in whole.items())
 
 
 def test_params_and_flops_are_those_of_the_full_variant_and_build_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +194,12 @@ def test_every_score_has_its_words_and_its_function() -> None:
 def test_an_unknown_score_is_named_beside_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown score 'jacov'; known: synflow, naswot, grad_norm, zen, params, flops"):
         scores(BASE, PROXY, ["zen", "jacov"], seed=0)
+
+
+@pytest.mark.skipif("torch.cuda.is_available()")
+def test_a_device_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(ValueError, match=r"^device cuda is not there: torch finds 0 CUDA devices; use --device cpu$"):
+        scores(BASE, replace(PROXY, device="cuda"), ["zen"], seed=0)
 
 
 def test_running_out_of_memory_is_a_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:

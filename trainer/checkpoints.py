@@ -65,7 +65,9 @@ class Checkpoints:
                 save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}, temporary, header)
         except SafetensorError as error:
             raise ValueError(f"cannot write {path}: {one_line(error)}") from None
-        for old in self._files()[KEPT:]:
+        files = self._files()
+        place = files.index(path)
+        for old in (*files[:place], *files[place + KEPT :]):  # later ones are damaged, or this training would have gone on from there
             old.unlink(missing_ok=True)
         for unfinished in self._folder.glob(f".{NAMES}.*"):  # of a process that was killed while it wrote
             shutil.rmtree(unfinished, ignore_errors=True)

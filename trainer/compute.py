@@ -12,7 +12,11 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "CUDA error: out 
 
 @contextmanager
 def seeded_compute(device: str, *, threads: int, seed: int) -> Iterator[None]:
-    """A seeded global generator, that many threads and the fastest exact matrix products; all put back afterwards."""
+    """A seeded global generator, that many threads and the fastest exact matrix products; all put back afterwards.
+
+    ValueError where the device is not there.
+    """
+    check_present(device)
     before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[] if device == "cpu" else [device]):  # its own alone: to look at others would initialise them
         torch.manual_seed(seed)
@@ -22,6 +26,13 @@ def seeded_compute(device: str, *, threads: int, seed: int) -> Iterator[None]:
                 yield
         finally:
             torch.set_num_threads(before)
+
+
+def check_present(device: str) -> None:
+    """ValueError for a CUDA device that PyTorch does not find."""
+    wanted = torch.device(device)
+    if wanted.type == "cuda" and not (wanted.index or 0) < torch.cuda.device_count():
+        raise ValueError(f"device {device} is not there: torch finds {torch.cuda.device_count()} CUDA devices; use --device cpu")
 
 
 @contextmanager
@@ -35,3 +46,18 @@ def memory_errors() -> Iterator[None]:
         if any(words in str(error) for words in OUT_OF_MEMORY):
             raise MemoryError(str(error).splitlines()[0]) from error
         raise
+
+
+@contextmanager
+def sharing_memory(device: str) -> Iterator[None]:
+    """Before and after, what PyTorch keeps of a GPU's memory for later is given back: other processes train there too."""
+    _give_back(device)
+    try:
+        yield
+    finally:
+        _give_back(device)
+
+
+def _give_back(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.empty_cache()

@@ -161,6 +161,9 @@ def load_dataset(spec: str, *, seed: int, image_size: int = 32) -> Dataset:
     )
 
 
+cached_dataset = lru_cache(maxsize=2)(load_dataset)  # whoever trains and scores many candidates loads their data once
+
+
 def subset(split: Split, fraction: float, seed: int) -> Split:
     """The given part of every class, at least one image each and in the split's order; a larger fraction contains a smaller one."""
     if not 0 < fraction <= 1:

@@ -11,12 +11,12 @@ from dcnv3 import backend
 from searchspace.model_config import ModelConfig
 from searchspace.recipes import RECIPES, Recipe
 from trainer.augmentation.augment import evaluation_batch
-from trainer.compute import memory_errors
+from trainer.compute import check_present, memory_errors
 from trainer.data import load_dataset, to_batch
 from trainer.feeding import Feed
 from trainer.internimage import InternImage
 from trainer.matmul import fastest_float32_matmul
-from trainer.proxy_config import MIN_IMAGE_SIZE, PRECISIONS, SPLIT_SEED
+from trainer.proxy_config import MIN_IMAGE_SIZE, PRECISIONS, SPLIT_SEED, check_device
 from trainer.step import computing_in
 from trainer.weights import load
 
@@ -85,9 +85,8 @@ def evaluate_weights(
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
     _check_sizes(image_size, batch_size)
-    kind = device.partition(":")[0]
-    if kind not in EVAL_BATCH:
-        raise ValueError(f"device must be cpu or cuda, got {device!r}")
+    check_device(device)
+    check_present(device)
     dataset = load_dataset(dataset_spec, seed=SPLIT_SEED, image_size=image_size)
     chosen = getattr(dataset, split)
     if not len(chosen):
@@ -98,7 +97,7 @@ def evaluate_weights(
         raise ValueError(f"{weights_file}: not trained for the {dataset.num_classes} classes of {dataset.name}: {', '.join(untrained)}")
     with memory_errors(), fastest_float32_matmul(device):
         backend(device)
-        batches = Feed(chosen, device).in_order(batch_size or EVAL_BATCH[kind])
+        batches = Feed(chosen, device).in_order(batch_size or EVAL_BATCH[torch.device(device).type])
         summed = totals(model.to(device), batches, evaluation_view(RECIPES[recipe], image_size), precision)
     return {**metrics(summed, dataset.num_classes), "images": len(chosen)}
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,9 +13,9 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dcnv3 import backend
 from searchspace.model_config import ModelConfig
+from trainer.compute import memory_errors, seeded_compute
 from trainer.internimage import InternImage
 from trainer.latency_setting import LatencySetting, OutOfMemory
-from trainer.matmul import fastest_float32_matmul
 
 MEASUREMENT_SECONDS = 0.02  # short calls are repeated within a measurement until the clock and the launch weigh little
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -92,18 +92,8 @@ CLOCKS: Mapping[str, Callable[[nn.Module, Tensor, int], float]] = {"cpu": _on_cp
 def machine(setting: LatencySetting) -> Iterator[None]:
     """Threads, matrix products, device and seeded weights as the setting has them; all put back afterwards."""
     device = torch.device(setting.device)
-    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
-        raise ValueError(f"device {setting.device} is not there: torch finds {torch.cuda.device_count()} CUDA devices; use --device cpu")
-    threads = torch.get_num_threads()
-    with ExitStack() as stack:
-        if device.type == "cuda":
-            stack.enter_context(torch.cuda.device(device))
-        stack.enter_context(torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []))
-        stack.enter_context(torch.inference_mode())
-        stack.callback(torch.set_num_threads, threads)
-        torch.set_num_threads(setting.threads)
-        torch.manual_seed(setting.seed)
-        stack.enter_context(fastest_float32_matmul(setting.device))
+    current = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    with seeded_compute(setting.device, threads=setting.threads, seed=setting.seed), current, torch.inference_mode():
         backend(setting.device)  # a kernel that has yet to be compiled is, before any clock starts
         yield
 
@@ -112,11 +102,9 @@ def machine(setting: LatencySetting) -> Iterator[None]:
 def _naming(config: ModelConfig, setting: LatencySetting) -> Iterator[None]:
     """PyTorch's ways of running out of memory as one error that names the variant."""
     try:
-        yield
-    except RuntimeError as error:  # torch.OutOfMemoryError is one
-        message = str(error).splitlines()[0]
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in message and "not enough memory" not in message:
-            raise
+        with memory_errors():
+            yield
+    except MemoryError as error:
         raise OutOfMemory(
-            config, f"variant {config.short_name} does not fit into the memory of {setting.device} at batch {setting.batch_size}: {message}"
+            config, f"variant {config.short_name} does not fit into the memory of {setting.device} at batch {setting.batch_size}: {error}"
         ) from error

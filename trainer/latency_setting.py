@@ -1,17 +1,14 @@
 """How latency is measured, and what was measured; loads no torch."""
 
-import re
 from dataclasses import dataclass, field
 
 from searchspace.model_config import ModelConfig
 from searchspace.presets import preset
-from trainer.proxy_config import MIN_IMAGE_SIZE
+from trainer.proxy_config import MIN_IMAGE_SIZE, PRECISIONS, check_device
 
 BLOCK = 5  # rounds between two buildings of the networks: docs/latency.md
 FEWEST_BLOCKS = 6  # with fewer there is no 95 % interval of a median
 DEFAULT_ROUNDS = 60
-PRECISIONS = ("float32", "bfloat16")
-_DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +30,7 @@ class LatencySetting:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.device, str) or not _DEVICE.fullmatch(self.device):
-            raise ValueError(f"device must be cpu or cuda (or one of several: cuda:1), got {self.device!r}")
+        check_device(self.device)
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         for name, least in (("batch_size", 1), ("image_size", MIN_IMAGE_SIZE), ("threads", 1), ("seed", 0)):

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ from dcnv3 import backend
 from searchspace.model_config import ModelConfig
 from searchspace.recipes import RECIPES
 from trainer.checkpoints import Checkpoint, Checkpoints
-from trainer.compute import memory_errors, seeded_compute
-from trainer.data import Dataset, load_dataset, subset
+from trainer.compute import memory_errors, seeded_compute, sharing_memory
+from trainer.data import Dataset, cached_dataset, subset
 from trainer.feeding import Feed
 from trainer.internimage import InternImage
 from trainer.loop import Trainer
@@ -25,8 +24,6 @@ from trainer.weights import save
 
 log = logging.getLogger(__name__)
 WHERE = ("device", "threads")  # settings of a proxy that say where it is trained, not what
-
-_cached_dataset = lru_cache(maxsize=2)(load_dataset)  # a reused worker loads its data once
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,8 @@ def run_proxy(
     check_world(world, proxy.device)
     training = Training(config, proxy, seed, weights, checkpoints)
     if world == 1:
-        yield from train(training)
+        with sharing_memory(proxy.device):
+            yield from train(training)
     else:
         yield from run_parallel(train, (training,), world=world, device=proxy.device)
 
@@ -70,7 +68,7 @@ def train(training: Training, ranks: Ranks = ALONE) -> Generator[ProxyResult, No
     proxy, seed, device = training.proxy, training.seed, ranks.device(training.proxy.device)
     with memory_errors(), seeded_compute(device, threads=proxy.threads, seed=seed):
         backend(device)  # a kernel that has yet to be compiled is, before the clock starts
-        dataset = _cached_dataset(proxy.dataset, seed=SPLIT_SEED, image_size=proxy.image_size)
+        dataset = cached_dataset(proxy.dataset, seed=SPLIT_SEED, image_size=proxy.image_size)
         trainer = _make_trainer(training, dataset, ranks)
         validation = Feed(dataset.validation, device, rank=ranks.rank, world=ranks.world)
         checkpoints = _checkpoints(training, dataset)

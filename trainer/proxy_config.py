@@ -1,5 +1,6 @@
 """What a proxy trains on and for how long, and what it measured; loads no torch."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -10,6 +11,7 @@ from trainer.dataset_spec import parse_dataset
 
 MIN_IMAGE_SIZE = 32  # four stages: a smaller image ends in an empty map
 PRECISIONS = ("float32", "bfloat16")
+DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 SPLIT_SEED = 0  # every study, trial and seed sees the same training, validation and test images
 # Settings that are written down only where they differ from this: what was stored before they existed still compares equal.
 YOUNGER: Mapping[str, Any] = {"precision": "float32", "drop_path_rate": None}
@@ -52,8 +54,7 @@ class ProxyConfig:
             raise ValueError(f"train_fraction must lie in (0, 1], got {self.train_fraction!r}")
         if self.recipe not in RECIPES:
             raise ValueError(f"unknown recipe {self.recipe!r}; known: {', '.join(RECIPES)}")
-        if self.device.split(":")[0] not in ("cpu", "cuda"):
-            raise ValueError(f"device must be cpu or cuda, got {self.device!r}")
+        check_device(self.device)
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if self.drop_path_rate is not None and not (isinstance(self.drop_path_rate, int | float) and 0 <= self.drop_path_rate < 1):
@@ -91,6 +92,12 @@ class ProxyConfig:
         if unknown := sorted(set(values) - {field.name for field in fields(cls)}):
             raise ValueError(f"unknown proxy settings {unknown}")
         return cls(**values)
+
+
+def check_device(device: object) -> None:
+    """ValueError unless it names a processor or a CUDA device."""
+    if not isinstance(device, str) or not DEVICE.fullmatch(device):
+        raise ValueError(f"device must be cpu or cuda (or one of several: cuda:1), got {device!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

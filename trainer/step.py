@@ -114,15 +114,17 @@ class GraphedStep:
         graph, inputs = torch.cuda.CUDAGraph(), (batch.clone(), target.clone())
         self._optimizer.zero_grad(set_to_none=True)  # gradients are made anew, in the graph's own memory
         try:
-            # A capture that fails may leave its stream the current one: the outer block puts ours back. Of this thread alone, for
-            # another may be fetching the next batch.
+            # A capture that fails may leave its stream the current one: the outer block puts ours back. On a stream of this device, for
+            # PyTorch's own for captures lies on the first device that had one. Of this thread alone, for another may be fetching the
+            # next batch.
             with (
                 torch.cuda.stream(torch.cuda.current_stream()),
                 _capturable(self._optimizer),
-                torch.cuda.graph(graph, capture_error_mode="thread_local"),
+                torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"),
             ):
                 self._update(*inputs)
         except (RuntimeError, ValueError) as error:
+            _free_generator()
             log.warning("training without a CUDA graph: %s", str(error).partition("\n")[0])
             return False
         self._graph, self._inputs = graph, inputs
@@ -134,6 +136,12 @@ class GraphedStep:
         for static, given in zip(self._inputs, (batch, target), strict=True):
             static.copy_(given)
         self._graph.replay()
+
+
+def _free_generator() -> None:
+    """Give the current device's generator a new state: PyTorch before 2.13 may never let one draw again whose capture has failed."""
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    generator.graphsafe_set_state(generator.clone_state())
 
 
 @contextmanager

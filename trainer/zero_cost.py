@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,15 +12,13 @@ from searchspace.model_config import ModelConfig
 from searchspace.recipes import RECIPES
 from searchspace.score_table import SCORE_TABLE, ScoreFacts, is_constant, known_scores
 from trainer.compute import memory_errors, seeded_compute
-from trainer.data import Dataset, epoch_batches, load_dataset, subset
+from trainer.data import Dataset, cached_dataset, epoch_batches, subset
 from trainer.evaluation import evaluation_view
 from trainer.internimage import InternImage
 from trainer.proxy_config import SPLIT_SEED, ProxyConfig
 from trainer.score_functions import grad_norm, naswot, synflow, zen
 
 __all__ = ["SCORES", "Score", "Untrained", "is_constant", "scores"]
-
-_cached_dataset = lru_cache(maxsize=1)(load_dataset)  # a space has many candidates and one data set
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Untrained:
 
     @cached_property
     def _dataset(self) -> Dataset:
-        return _cached_dataset(self.proxy.dataset, seed=SPLIT_SEED, image_size=self.proxy.image_size)
+        return cached_dataset(self.proxy.dataset, seed=SPLIT_SEED, image_size=self.proxy.image_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nas.errors import NasError
-from nas.output import Column, Format, Row, metric_column, print_rows, text_column
+from nas.output import VARIANT, Column, Format, Row, metric_column, print_rows, text_column
 from searchspace.cost import cost
 from searchspace.formats import load_variant
 from searchspace.model_config import ModelConfig
@@ -20,7 +20,6 @@ from studies.rank_statistics import kendall_tau
 from studies.records import METRICS
 from trainer.proxy_config import ProxyConfig
 
-VARIANT = (text_column("variant", "C1,C',L1,L3"), text_column("style", "style", optional=True))
 COSTS = ("params", "flops")  # exact, and printed whatever is asked for
 SECONDS = Column("seconds", "time (s)", "{:.1f}".format)
 

@@ -39,6 +39,8 @@ def decode(payload: Payload, size: int) -> tuple[NDArray[np.uint8], bool]:
             image.draft(None, (DRAFT * size, DRAFT * size))
             square = _centre(_rgb(image), size)
             return _pixels(square if turn is None else square.transpose(turn)), small
+    except MemoryError:
+        raise  # no fault of the image
     except Exception as error:  # damage reaches every part of a decoder, and each part has errors of its own
         raise ValueError(_reason(error)) from None
 

@@ -53,6 +53,10 @@ def pack(listing: Listing, out: Path, *, size: int, workers: int = 1, on_progres
             return _pack(listing, _Place(out, partly), size, workers, on_progress or _silent)
     except Timeout:
         raise ValueError(f"another process is packing into {out}") from None
+    except MemoryError:
+        raise ValueError(
+            f"too little memory to decode {listing.source}; what is done stays in {partly}: go on with fewer workers"
+        ) from None
     except OSError as error:
         raise ValueError(f"cannot write {out}: {error.strerror or error}; what is done stays in {partly} for another start") from None
 
