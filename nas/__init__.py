@@ -3,32 +3,38 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 if TYPE_CHECKING:
     from nas.api import Study, open_study, search
     from nas.config import StudyConfig
     from nas.errors import MissingExtra, NasError
+    from nas.fidelity import Certificate, certificate
     from nas.network import build
+    from nas.training import train
     from searchspace.formats import load_variant
     from searchspace.spaces import scaling_space, stacking_space
     from trainer.proxy_config import ProxyConfig
 
 _HOMES = {
+    "Certificate": "nas.fidelity",
     "MissingExtra": "nas.errors",
     "NasError": "nas.errors",
     "ProxyConfig": "trainer.proxy_config",
     "Study": "nas.api",
     "StudyConfig": "nas.config",
     "build": "nas.network",
+    "certificate": "nas.fidelity",
     "load_variant": "searchspace.formats",
     "open_study": "nas.api",
     "scaling_space": "searchspace.spaces",
     "search": "nas.api",
     "stacking_space": "searchspace.spaces",
+    "train": "nas.training",
 }
 
 __all__ = [
+    "Certificate",
     "MissingExtra",
     "NasError",
     "ProxyConfig",
@@ -36,11 +42,13 @@ __all__ = [
     "StudyConfig",
     "__version__",
     "build",
+    "certificate",
     "load_variant",
     "open_study",
     "scaling_space",
     "search",
     "stacking_space",
+    "train",
 ]
 
 

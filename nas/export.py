@@ -107,13 +107,14 @@ def variant_document(text: str, style: str | None = None, settings: Sequence[str
 
 
 def provenance(study: Study, trial: Trial) -> dict[str, Any]:
-    """Study, trial, choice, metrics with their fidelity, seed and versions; no host, user or path."""
+    """Study, trial, choice, metrics and what was measured before them with the fidelity, seed and versions; no host, user or path."""
     return {
         "study": study.name,
         "trial": trial.number,
         "state": trial.state.value,
         "choice": dict(trial.params),
         "metrics": dict(trial.metrics),
+        **({"premeasured": dict(trial.premeasured)} if trial.premeasured else {}),
         "fidelity": dict(trial.fidelity),
         "seed": trial.seed,
         "exported_with": _versions(),

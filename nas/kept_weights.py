@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from nas.errors import NasError
 from nas.job import Evaluator, weights_file
@@ -17,7 +17,6 @@ from studies.records import Artifact, StudyRecord, Trial, TrialState
 from studies.store import Store
 
 Keep = Literal["front", "all", "none"]
-KEEPS = ("front", "all", "none")
 WEIGHTS = "weights"  # the kind of these artifacts
 log = logging.getLogger(__name__)
 
@@ -26,6 +25,7 @@ class KeptWeights:
     """The files of weights of one study in `folder`: those of all complete trials, or with `front` of its Pareto front only.
 
     Workers write a file as the last thing of a training; a file that cannot be read, recorded or deleted costs a warning, never a trial.
+    No file outside `folder` is ever deleted, nor one in a folder that a study of the same name in another store has taken before.
     """
 
     def __init__(self, store: Store, study: StudyRecord, folder: Path, keep: Keep) -> None:
@@ -39,13 +39,18 @@ class KeptWeights:
         return self._folder / weights_file(self._study.name, number)
 
     def resume(self, stored: Sequence[Trial]) -> None:
-        """Put in order what a killed search left: no file of an unfinished trial stays, none of a finished one goes unrecorded."""
+        """Put in order what a killed search left: no file of an unfinished trial stays, none of a finished one goes unrecorded.
+
+        NasError where the folder cannot be written, or is another study's.
+        """
+        self._take_folder()
         for trial in stored:
-            if trial.state is not TrialState.COMPLETE:
+            if trial.state is TrialState.COMPLETE:
+                if trial.number not in self._recorded and self.file(trial.number).exists():
+                    self.record(trial)
+            elif trial.started_at is not None:  # or nobody can have written for it
                 self._discard(trial.number)
                 self._clear_unfinished(trial.number)
-            elif trial.number not in self._recorded and self.file(trial.number).exists():
-                self.record(trial)
         self._prune(stored)
 
     def record(self, trial: Trial) -> None:
@@ -67,19 +72,35 @@ class KeptWeights:
         if self._keep != "front":
             return
         front = {trial.number for trial in pareto_front(trained, self._study.objectives)}
-        for number in sorted(set(self._recorded) - front):
+        here = {number for number, artifact in self._recorded.items() if artifact.path == self.file(number).resolve()}
+        for number in sorted(here - front):
             self._discard(number)
 
     def _discard(self, number: int) -> None:
         """Delete a trial's weights: first what is recorded of them, then the file."""
-        artifact = self._recorded.pop(number, None)
-        if artifact is not None:
+        if (artifact := self._recorded.pop(number, None)) is not None:
             self._store.artifacts.forget([artifact])
-        for file in {self.file(number), artifact.path if artifact else self.file(number)}:
-            try:
-                file.unlink(missing_ok=True)
-            except OSError as error:
-                log.warning("the weights of trial %d are left behind: %s: %s", number, file, error.strerror)
+        file = self.file(number)
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the weights of trial %d are left behind: %s: %s", number, file, error.strerror)
+
+    def _take_folder(self) -> None:
+        """Mark the folder with the moment at which the study was made, which tells it from those of the same name in other stores."""
+        owner, ours = self._folder / f".{file_stem(self._study.name)}.study", self._study.created_at.isoformat()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            found = owner.read_text() if owner.exists() else ""
+            if not found:
+                owner.write_text(ours)
+        except OSError as error:
+            raise _not_writable(self._folder, error) from None
+        if found not in ("", ours):
+            raise NasError(
+                f"{self._folder} is for the weights of another study {self._study.name!r}, made {found} in another store; choose another "
+                f"folder, or delete {owner} if that study is gone"
+            )
 
     def _clear_unfinished(self, number: int) -> None:
         """Remove what a worker that was killed while writing left, as `trainer.whole_file` calls it."""
@@ -94,8 +115,9 @@ def folder_of(url: str, study: str, chosen: Path | str | None) -> Path:
 
 def check_keep(keep: str) -> None:
     """ValueError for anything but `front`, `all` and `none`."""
-    if keep not in KEEPS:
-        raise ValueError(f"keep_weights must be {', '.join(KEEPS[:-1])} or {KEEPS[-1]}, got {str(keep)!r}; a folder is a weights_folder")
+    *others, last = get_args(Keep)
+    if keep not in (*others, last):
+        raise ValueError(f"keep_weights must be {', '.join(others)} or {last}, got {str(keep)!r}; a folder is a weights_folder")
 
 
 def check_writable(folder: Path) -> None:
@@ -104,7 +126,11 @@ def check_writable(folder: Path) -> None:
         there = next(path for path in (folder, *folder.parents) if path.exists())
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
-        raise NasError(f"cannot write to the folder {folder}: {error.strerror}; --keep-weights none searches without it") from None
+        raise _not_writable(folder, error) from None
+
+
+def _not_writable(folder: Path, error: OSError) -> NasError:
+    return NasError(f"cannot write to the folder {folder}: {error.strerror}; --keep-weights none searches without it")
 
 
 def writes_weights(evaluate: Evaluator) -> bool:

@@ -144,6 +144,7 @@ def _shown(column: Column, value: Any) -> str:
     return "–" if value is None and not column.left else column.show(value)
 
 
+VARIANT = (text_column("variant", "C1,C',L1,L3"), text_column("style", "style", optional=True))
 _REASONS = (
     Column("count", "how many"),
     text_column("which", "which"),

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from nas.driver import Progress
 from searchspace.model_config import ModelConfig
-from studies.records import METRICS, Objective, Trial
+from studies.records import METRICS, Objective, Trial, TrialState
 
 
 class ProgressView:
@@ -38,16 +38,15 @@ class ProgressView:
         if progress.stage is not None:
             self._show_stage(progress, progress.stage)
         elif progress.last is None and progress.done >= progress.total:
-            self._console.print(f"study {progress.study!r} has its {progress.done} trained trials; nothing is left to train", markup=False)
+            self._console.print(f"study {progress.study!r} has its {_trials(progress.done)}; nothing is left to do", markup=False)
         elif self._live is not None:
             self._live.update(self._panel(progress))
         elif progress.last is None and not progress.running:
+            before = f"; {progress.done} done before" if progress.done else ""
             self._console.print(
-                f"study {progress.study!r}: {progress.total} trials of {progress.proxy}; {progress.done} are there",
-                markup=False,
-                soft_wrap=True,
+                f"study {progress.study!r}: {_trials(progress.total)} of {progress.proxy}{before}", markup=False, soft_wrap=True
             )
-        elif progress.last is not None and progress.done > self._lines:
+        elif progress.last is not None and progress.done > self._lines and (_trained(progress.last) or progress.done == progress.total):
             self._lines = progress.done
             self._console.print(self._line(progress, progress.last), markup=False, soft_wrap=True)
 
@@ -76,7 +75,7 @@ class ProgressView:
     def _line(self, progress: Progress, last: Trial) -> str:
         return (
             f"[{progress.done}/{progress.total}] trial {last.number} {last.state.value.lower()}: {self._state(last)}"
-            f"; best {self._best(progress)}; {len(progress.running)} running; {_minutes(progress.seconds_left)}"
+            f"; best {self._best(progress)}{_ahead(progress)}"
         )
 
     def _state(self, trial: Trial) -> str:
@@ -93,6 +92,19 @@ class ProgressView:
 
 def _name(trial: Trial) -> str:
     return ModelConfig.from_dict(trial.model).short_name if trial.model else str(dict(trial.params))
+
+
+def _trials(count: int) -> str:
+    return f"{count} trial{'' if count == 1 else 's'}"
+
+
+def _trained(trial: Trial) -> bool:
+    """Whether it took a training to end; thousands of others end in a moment."""
+    return bool(trial.metrics) or trial.state is not TrialState.COMPLETE
+
+
+def _ahead(progress: Progress) -> str:
+    return "" if progress.done >= progress.total else f"; {len(progress.running)} running; {_minutes(progress.seconds_left)}"
 
 
 def _minutes(seconds: float | None) -> str:

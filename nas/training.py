@@ -18,7 +18,6 @@ from searchspace.recipes import IMAGENET
 from searchspace.spaces import single_space
 from studies.database import StoreError
 from studies.records import DEFAULT_STORE, Objective, TrialState
-from studies.store import Store
 from trainer.dataset_spec import parse_dataset
 from trainer.proxy_config import MIN_IMAGE_SIZE, ProxyConfig, ProxyResult
 
@@ -67,17 +66,22 @@ def train(
     """Train a variant and return the study that holds its one trial; `out` gets its checkpoints, weights and exported configuration.
 
     An interrupted training goes on with `resume`, from its last whole checkpoint. ValueError for bad input, NasError when `out` holds a
-    training and `resume` is not asked for, and when the training fails.
+    training and `resume` is not asked for, when the study's training is in another folder, and when the training fails.
     """
     if processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
     checkpoints = out / CHECKPOINTS
-    if not resume and checkpoints.is_dir() and any(checkpoints.iterdir()):
+    begun = checkpoints.is_dir() and any(checkpoints.iterdir())
+    if begun and not resume:
         raise NasError(f"{out} holds a training; --resume goes on with it, or choose another --out")
-    name = name or f"train-{file_stem(document.name)}"
+    name = name or study_name(document)
     config = StudyConfig(space=single_space(document.name, document.config), proxy=proxy, objectives=(Objective.of("top1"),), seed=seed)
-    if resume:
-        _requeue_failed(name, store)
+    known = trained_study(name, store)
+    if known is None and begun:
+        log.warning("no study %r in the store, so a new one goes on with the training in %s", name, out)
+    elif known is not None and known.config == config:
+        _check_place(known, out, begun=begun)
+        _requeue_failed(known)
     study = search(
         config,
         name=name,
@@ -93,16 +97,33 @@ def train(
     return study
 
 
-def _requeue_failed(name: str, store: str) -> None:
-    """Let a training that failed (a full disk, a lost device) go on as an interrupted one does."""
+def study_name(document: VariantDocument) -> str:
+    """What the study of a variant's training is called, unless it is named."""
+    return f"train-{file_stem(document.name)}"
+
+
+def trained_study(name: str, store: str) -> Study | None:
+    """The stored study of an earlier training; None where there is none."""
     try:
-        study = open_study(name, store=store)
+        return open_study(name, store=store)
     except StoreError:
-        log.warning("no study %r to go on with; it starts from the beginning", name)
-        return
+        return None
+
+
+def _check_place(study: Study, out: Path, *, begun: bool) -> None:
+    """NasError where the study has reported epochs and `out` holds none of them: it would begin again, or pass for done."""
+    if not begun and study.store.reports(study.record):
+        raise NasError(
+            f"study {study.name!r} has been trained before, and {out} holds no checkpoint of it: name the folder that does, with --resume, "
+            "or choose another --name"
+        )
+
+
+def _requeue_failed(study: Study) -> None:
+    """Let a training that failed (a full disk, a lost device, memory that another program held) go on as an interrupted one does."""
     for trial in study.trials():
-        if trial.state is TrialState.FAILED:
-            Store(store).requeue(trial)
+        if trial.started_at is not None and trial.state in (TrialState.FAILED, TrialState.INFEASIBLE):
+            study.store.requeue(trial)
 
 
 def _image_size(dataset: str) -> int:

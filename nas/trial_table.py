@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nas.api import Study
-from nas.output import Column, metric_column, percent_column, text_column
+from nas.output import VARIANT, Column, metric_column, percent_column, text_column
 from searchspace.model_config import ModelConfig
 from searchspace.space import SearchSpace
 from searchspace.styles import style_of
@@ -17,7 +17,6 @@ SYMBOLS = {"channels": "C1", "group_channels": "C'", "l1": "L1", "l3": "L3", "pa
 IN_THE_VARIANT = ("channels", "group_channels", "l1", "l3")
 FURTHER = ("params", "flops", "loss", "seconds")
 NUMBER, STATE = Column("trial", "trial"), text_column("state", "state")
-VARIANT = (text_column("variant", "C1,C',L1,L3"), text_column("style", "style", optional=True))
 
 
 def choice_columns(names: Iterable[str]) -> list[Column]:
@@ -28,16 +27,20 @@ def choice_columns(names: Iterable[str]) -> list[Column]:
 def trial_columns(study: Study) -> list[Column]:
     """Number, choice where the variant does not say it, variant, style, objectives, further metrics, size error and fidelity.
 
-    A score that the study screens by is among the further metrics.
+    A score that the study screens by is among the further metrics; what only a training brings is left out of tables of untrained networks.
     """
     space = study.config.space
     objectives = [objective.metric for objective in study.objectives]
     scores = [name for name in study.config.scores if name not in objectives]
-    further = [metric_column(name, optional=True) for name in (*scores, *FURTHER) if name not in objectives]
+    further = [_further_column(name, study.config.trains) for name in (*scores, *FURTHER) if name not in objectives]
     top5 = [] if "top5" in objectives else [dataclasses.replace(metric_column("top5"), plain=True)]
     measured = [*map(metric_column, objectives), *further, *top5, percent_column("size_error", "size error")]
     choice = [dataclasses.replace(column, plain=column.key in IN_THE_VARIANT) for column in choice_columns(space.domains)]
     return [NUMBER, *choice, *VARIANT, *measured, text_column("fidelity", "fidelity", plain=True)]
+
+
+def _further_column(name: str, trains: bool) -> Column:
+    return dataclasses.replace(metric_column(name, optional=True), plain=not trains and METRICS[name].origin == "trained")
 
 
 def trial_row(space: SearchSpace, trial: Trial) -> dict[str, Any]:

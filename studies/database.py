@@ -107,14 +107,18 @@ def _tune_sqlite(engine: Engine) -> None:
 
 
 def _ensure_schema(engine: Engine, *, create: bool) -> None:
-    version = _version(engine)
+    version, where = _version(engine), shown(engine.url.render_as_string())
     if version == HEAD:
         return
     if version is not None and not _is_known(version):
-        where = shown(engine.url.render_as_string())
         raise StoreError(f"the store {where} has the newer schema {version}, this program knows up to {HEAD}; upgrade it")
-    if not create:
-        raise StoreError(f"the store {shown(engine.url.render_as_string())} has no schema {HEAD} yet; open it with `nas search` once")
+    if not create and version is None:
+        raise StoreError(f"the database {where} holds no studies yet; `nas search` makes the first")
+    if not create:  # who only looks must not lock out the older programs that write it
+        raise StoreError(
+            f"the store {where} has the older schema {version}, this program reads {HEAD}: the next `nas search` in it, or in Python "
+            "`studies.Store(URL)`, brings it up to date, and older programs then refuse it"
+        )
     _upgrade(engine)
 
 

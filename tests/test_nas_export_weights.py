@@ -60,7 +60,9 @@ def read_back(format: str, folder: Path) -> torch.Tensor:
 def test_a_search_keeps_the_weights_of_every_trial_with_what_they_are(searched: tuple[Path, str]) -> None:
     folder, store = searched
     trials = nas.open_study("two / small", store=store).trials()
-    assert sorted(path.name for path in folder.iterdir()) == sorted(weights_file("two / small", trial.number) for trial in trials)
+    assert sorted(path.name for path in folder.glob("*.safetensors")) == sorted(
+        weights_file("two / small", trial.number) for trial in trials
+    )
     for trial in trials:
         kept = describe(folder / weights_file("two / small", trial.number))
         assert kept is not None
@@ -80,9 +82,11 @@ def test_a_proxy_s_weights_are_refused_for_the_variant_and_exported_as_the_proxy
     with pytest.raises(ValueError, match=r"weights of a proxy \(channels / 4: 4,2,1,1\), not of 16,8,1,1 itself; --as-proxy"):
         export(choice, format=format, out=tmp_path, store=store, weights=WeightsSource(path=folder))
     assert not any(tmp_path.iterdir())
-    (written,) = export(choice, format=format, out=tmp_path, store=store, weights=WeightsSource(path=folder, as_proxy=True))
+    source = WeightsSource(path=None if format == "torch" else folder, as_proxy=True)  # None: what the search has recorded
+    (written,) = export(choice, format=format, out=tmp_path, store=store, weights=source)
     file = folder / weights_file("two / small", 0)
     document = read_document(written)
+    assert document.provenance["weights"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert document.name == "two / small-trial-0-proxy"
     assert document.provenance["proxy"]["channel_divisor"] == 4
     assert document.config == nas.load_variant(str(written)) == stack(4, 2, 1, 1)
@@ -105,15 +109,14 @@ def moved(searched: tuple[Path, str], tmp_path: Path) -> tuple[Path, str]:
     return folder / "weights", f"sqlite:///{folder}/nas.db"
 
 
-@pytest.mark.parametrize("format", ["huggingface", "torch"])
-def test_a_trial_is_exported_with_the_weights_that_its_search_recorded(format: str, searched: tuple[Path, str], tmp_path: Path) -> None:
+def test_trials_are_exported_with_the_weights_that_their_search_recorded(searched: tuple[Path, str], tmp_path: Path) -> None:
     folder, store = moved(searched, tmp_path)
     choice, weights = Choice(study="two / small", trials=[0, 1]), WeightsSource(as_proxy=True)
-    for number, written in enumerate(export(choice, format=format, out=tmp_path / "out", store=store, weights=weights)):
+    for number, written in enumerate(export(choice, format="huggingface", out=tmp_path / "out", store=store, weights=weights)):
         file = folder / weights_file("two / small", number)
         assert read_document(written).provenance["weights"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
         expected = logits(nas.build(stack(4, 2, 1, 1 + number), weights=file))
-        torch.testing.assert_close(read_back(format, written), expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
+        torch.testing.assert_close(read_back("huggingface", written), expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
 
 
 def test_a_program_of_a_trial_takes_the_recorded_weights_without_being_told_and_never_a_proxy_s(
@@ -164,11 +167,11 @@ def test_weights_of_the_variant_itself_fill_it(format: str, tmp_path: Path) -> N
 def test_released_weights_carry_no_description_and_fill_what_they_fit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file, expected = small(tmp_path)
     torch.save({"model": load_file(file)}, tmp_path / "released.pth")
-    weights = WeightsSource(path=tmp_path / "released.pth", image_size=SIZE)
+    weights = WeightsSource(path=tmp_path / "released.pth")
     with caplog.at_level(logging.WARNING):
-        (written,) = export(Choice(variant="16,4,1,2"), format="torch", out=tmp_path, store="", weights=weights)
+        (written,) = export(Choice(variant="16,4,1,2"), format="huggingface", out=tmp_path, store="", weights=weights)
     assert not caplog.messages
-    torch.testing.assert_close(read_back("torch", written), expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(read_back("huggingface", written), expected, rtol=0, atol=1e-3)
 
 
 def test_an_exported_network_s_weights_load_into_a_network_of_the_variant(tmp_path: Path) -> None:
@@ -310,14 +313,16 @@ def test_one_file_does_not_fill_two_variants(searched: tuple[Path, str], tmp_pat
         export(Choice(study="two / small", trials=[0, 1]), format="torch", out=tmp_path, store=store, weights=weights)
 
 
-def test_a_switch_that_hugging_face_lacks_is_refused_with_weights_too(tmp_path: Path) -> None:
+def test_a_switch_that_hugging_face_lacks_is_refused_with_weights_too_and_a_program_has_it(tmp_path: Path) -> None:
     model = nas.build(replace(stack(16, 4, 1, 2), kernel_size=5), num_classes=7)
-    file = save(model, tmp_path / "five.safetensors")
+    file = tmp_path / "five.pth"
+    torch.save({"model": model.state_dict()}, file)
     choice = Choice(variant="16,4,1,2", settings=["kernel_size=5"])
     with pytest.raises(ValueError, match="kernel_size"):
         export(choice, format="huggingface", out=tmp_path / "out", store="", weights=WeightsSource(path=file))
     (written,) = export(choice, format="torch", out=tmp_path / "out", store="", weights=WeightsSource(path=file, image_size=SIZE))
     assert nas.load_variant(str(written)).kernel_size == 5
+    torch.testing.assert_close(read_back("torch", written), logits(model), rtol=0, atol=1e-3)
 
 
 def test_a_folder_of_weights_that_cannot_be_made_is_said_before_anything_is_trained(tmp_path: Path) -> None:

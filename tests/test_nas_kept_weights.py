@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -52,7 +53,8 @@ def search(folder: Path, **options: Any) -> nas.Study:
 
 
 def on_disk(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    """The files below a folder, without the marks that say whose it is."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.suffix != ".study"}
 
 
 def files_of(study: nas.Study, numbers: Sequence[int]) -> set[str]:
@@ -181,6 +183,41 @@ def test_two_stores_in_one_folder_keep_their_weights_apart(tmp_path: Path, monke
     assert folder_of("postgresql://me@server/nas", "s", None) == tmp_path / "nas-weights" / "s"
     assert folder_of("sqlite:///nas.db", "a / b", None).parent == tmp_path / "nas-weights"
     assert folder_of("sqlite:///nas.db", "s", "shared") == tmp_path / "shared"
+
+
+def test_a_folder_is_of_one_study_even_where_another_store_has_one_of_its_name(tmp_path: Path) -> None:
+    def other(**options: Any) -> nas.Study:
+        return search(tmp_path, store=f"sqlite:///{tmp_path}/nas.sqlite", **options)  # its weights would lie in nas-weights, too
+
+    study = search(tmp_path)
+    with pytest.raises(
+        nas.NasError, match=r"nas-weights/s is for the weights of another study 's', made .*; choose another folder, or"
+    ) as error:
+        other()
+    assert on_disk(tmp_path / "nas-weights") == {f"s/{file}" for file in files_of(study, [2, 4])}
+    check_recorded(study)
+    assert len(other(weights_folder=tmp_path / "free").artifacts()) == 2
+    search(tmp_path, name="t", weights_folder=tmp_path / "free")  # studies of other names share it
+    Path(str(error.value).partition(", or delete ")[2].partition(" if that")[0]).unlink()
+    assert len(other().artifacts()) == 2
+
+
+def test_a_copy_of_a_store_deletes_no_weights_of_the_original(tmp_path: Path) -> None:
+    study = search(tmp_path, keep_weights="all")
+    shutil.copy(tmp_path / "nas.db", tmp_path / "copy.db")
+    copied = search(tmp_path, store=f"sqlite:///{tmp_path}/copy.db", keep_weights="front")
+    assert [trial.number for trial in copied.front()] == [2, 4]
+    assert on_disk(tmp_path / "nas-weights" / "s") == files_of(study, range(6))
+    assert [artifact.path for artifact in copied.artifacts()] == [artifact.path for artifact in study.artifacts()]
+    check_recorded(study)
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "nas-weights").write_text("in the way")
+    with pytest.raises(nas.NasError, match=r"cannot write to the folder .*nas-weights/s: .*; --keep-weights none searches without it"):
+        search(tmp_path)
+    assert nas.open_study("s", store=f"sqlite:///{tmp_path}/nas.db").trials() == []
+    assert search(tmp_path, keep_weights="none").artifacts() == []
 
 
 def test_the_files_of_a_study_are_listed_with_size_and_hash(tmp_path: Path) -> None:

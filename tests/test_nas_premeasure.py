@@ -13,6 +13,7 @@ import nas
 from dashboard.charts import front_figure
 from nas.config import LatencyConfig, Screen
 from nas.driver import Progress
+from nas.export import provenance
 from nas.flags import study_config
 from nas.premeasure import MAX_MEASURED, Measures, screened
 from searchspace.cost import COST_METRICS
@@ -186,6 +187,7 @@ def test_a_study_without_a_trained_objective_trains_nothing(engine: str, store_u
     assert study.store.reports(study.record) == {}
     assert bench.logged("train") == []
     assert not (study.store.artifacts.of(study.record))
+    assert provenance(study, study.trial(0))["premeasured"] == study.trial(0).premeasured
     assert {trial.params["l3"] for trial in study.front()} == set(DEPTHS)  # each later one is faster and dearer
 
 

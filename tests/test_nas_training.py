@@ -10,6 +10,7 @@ from nas.errors import NasError
 from nas.export import variant_document
 from nas.training import full_proxy, train
 from searchspace.formats import load_variant
+from studies.records import TrialState
 from trainer.proxy import run_proxy
 
 SMALL = "16,8,1,1"
@@ -76,6 +77,31 @@ def test_a_stopped_training_goes_on_only_when_asked_to_and_ends_as_if_never_stop
     assert {name: whole.trials()[0].metrics[name] for name in ("top1", "loss")} == {
         name: parts.trials()[0].metrics[name] for name in ("top1", "loss")
     }
+
+
+def test_a_training_is_never_taken_for_one_in_another_folder_and_one_that_failed_goes_on(tmp_path: Path) -> None:
+    document, url = variant_document(SMALL), f"sqlite:///{tmp_path / 'nas.db'}"
+    proxy = full_proxy(document.config, dataset="digits", recipe="proxy", epochs=1, batch_size=32, threads=1)
+    study = train(document, proxy, out=tmp_path / "one", name="s", store=url)
+    for resume in (False, True):
+        with pytest.raises(NasError, match=r"'s' has been trained before, and .*two holds no checkpoint of it"):
+            train(document, proxy, out=tmp_path / "two", name="s", store=url, resume=resume)
+    assert not (tmp_path / "two").exists()
+    (done,) = study.trials()
+    study.store.finish(done, TrialState.FAILED, reason="the disk is full")
+    (again,) = train(document, proxy, out=tmp_path / "one", name="s", store=url, resume=True).trials()
+    assert (again.state, again.reason, again.metrics) == (TrialState.COMPLETE, None, done.metrics)
+
+
+def test_a_training_goes_on_with_the_threads_that_it_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["train", SMALL, "--recipe", "proxy", "--epochs", "1"]
+    assert nas(monkeypatch, capsys, *command, "--threads", "1")[0] == 0
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(2))
+    code, _, err = nas(monkeypatch, capsys, *command, "--resume")
+    assert (code, err) == (0, "study 'train-internimage-16-8-1-1' has its 1 trial; nothing is left to do\n")
 
 
 def test_a_published_variant_is_trained_as_published_unless_told_otherwise() -> None:

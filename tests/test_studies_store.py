@@ -135,7 +135,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_everything_in_it(any_store
         connection.execute(text(f"INSERT INTO trials ({columns}) VALUES ({values})"), trial)
         connection.execute(text("INSERT INTO reports (trial_id, step, metrics) VALUES (1, 2, :metrics)"), {"metrics": trial["metrics"]})
     engine.dispose()
-    with pytest.raises(StoreError, match="has no schema 0002 yet; open it with `nas search` once"):
+    with pytest.raises(StoreError, match="has the older schema 0001, this program reads 0002: the next `nas search` in it, or in Python"):
         Store(any_store_url, create=False)
     store = Store(any_store_url)
     old = store.study("old")
@@ -223,6 +223,9 @@ def test_looking_never_makes_a_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no store at"):
         Store(f"sqlite:///{tmp_path / 'none.db'}", create=False)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(StoreError, match=r"empty\.db holds no studies yet; `nas search` makes the first"):
+        Store(f"sqlite:///{tmp_path / 'empty.db'}", create=False)
 
 
 @pytest.mark.parametrize(

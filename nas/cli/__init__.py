@@ -2,18 +2,19 @@
 
 import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from nas.cli import data, fidelity, latency, scores, studies, tools, training, variants
 
-COMMANDS = (
-    *(studies.search, studies.studies, studies.show, studies.pareto, studies.artifacts, fidelity.fidelity),
-    *(variants.cost, variants.scale, scores.scores, latency.latency, variants.export),
-    *(training.train, training.evaluate),
-    *(tools.doctor, tools.dashboard),
-)
+COMMANDS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {  # by their panel in `nas --help`
+    "Search": (studies.search, studies.studies, studies.show, studies.pareto, studies.artifacts, fidelity.fidelity),
+    "Variants": (variants.cost, variants.scale, scores.scores, latency.latency, variants.export),
+    "Training": (training.train, training.evaluate, data.data_app),
+    "Tools": (tools.doctor, tools.dashboard),
+}
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown", context_settings={"max_content_width": 110}
@@ -38,9 +39,12 @@ def nas(
     """
 
 
-for command in COMMANDS:
-    app.command()(command)
-app.add_typer(data.data_app, name="data")
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, rich_help_panel=panel)
+        else:
+            app.command(rich_help_panel=panel)(command)
 
 
 def main() -> None:

@@ -8,7 +8,9 @@ import typer
 from nas.cli.options import Store, Table
 from studies.records import DEFAULT_STORE
 
-data_app = typer.Typer(no_args_is_help=True, help="Pack image files for training. Example: nas data pack imagefolder:photos packed")
+data_app = typer.Typer(
+    name="data", no_args_is_help=True, help="Pack image files for training. Example: nas data pack imagefolder:photos packed"
+)
 
 
 @data_app.command()

@@ -7,8 +7,7 @@ import typer
 
 from nas.api import open_study
 from nas.fidelity import TOP, Certificate, MeasuredSide, certificate
-from nas.output import Column, Format, metric_column, print_json, print_rows, text_column
-from nas.trial_table import VARIANT
+from nas.output import VARIANT, Column, Format, metric_column, print_json, print_rows, text_column
 from searchspace.styles import style_of
 from studies.fidelity import fidelity_text
 from studies.ranking import Ranking, interval_text

@@ -16,8 +16,8 @@ from nas.api import search as run_search
 from nas.config import StudyConfig
 from nas.flags import Flags, study_config
 from nas.kept_weights import Keep
-from nas.output import Column, Format, metric_column, percent_column, print_rows, text_column
-from nas.trial_table import NUMBER, STATE, VARIANT, choice_columns, noise_text, trial_columns, trial_row
+from nas.output import VARIANT, Column, Format, metric_column, percent_column, print_rows, text_column
+from nas.trial_table import NUMBER, STATE, choice_columns, noise_text, trial_columns, trial_row
 from searchspace.styles import style_of
 from studies.database import shown
 from studies.fidelity import fidelity_text
@@ -182,4 +182,5 @@ def artifacts(name: str, store: str, format: Format) -> None:
         text_column("sha256", "sha256", folds=True),
         text_column("path", "path", folds=True),
     ]
-    print_rows(rows, columns, format=format, title=f"Files of study {study.name!r}")
+    caption = "" if rows else "none is recorded; a search keeps the weights of the networks on its front unless told otherwise"
+    print_rows(rows, columns, format=format, title=f"Files of study {study.name!r}", caption=caption)

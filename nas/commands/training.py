@@ -11,11 +11,11 @@ import typer
 
 from nas.export import variant_document
 from nas.output import Column, Format, metric_column, print_rows, text_column
-from nas.training import full_proxy, trained_as
+from nas.training import full_proxy, study_name, trained_as, trained_study
 from nas.training import train as run_training
-from searchspace.formats import VariantDocument, file_stem
+from searchspace.formats import VariantDocument
 from studies.fidelity import fidelity_text
-from studies.records import METRICS
+from studies.records import METRICS, Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +37,11 @@ def chosen(text: str, style: str | None, settings: Sequence[str]) -> VariantDocu
 def train(document: VariantDocument, how: Mapping[str, Any], run: TrainFlags, store: str, format: Format) -> None:
     """Train, with progress, and print the result."""
     from nas.progress import ProgressView
-    from studies.records import Objective
 
     logging.basicConfig(format="nas: %(message)s", level=logging.INFO if os.environ.get("NAS_DEBUG") else logging.WARNING)
-    name = run.name or f"train-{file_stem(document.name)}"
+    name = run.name or study_name(document)
     out = run.out or Path("runs") / name
-    threads = how["threads"] or max(1, len(os.sched_getaffinity(0)) // run.processes)
+    threads = how["threads"] or (_threads_before(name, store) if run.resume else None) or _share_of_processors(run.processes)
     given = {key: value for key, value in how.items() if value is not None}
     proxy = full_proxy(document.config, **{**given, "threads": threads})
     try:
@@ -66,6 +65,16 @@ def train(document: VariantDocument, how: Mapping[str, Any], run: TrainFlags, st
     measured = [metric_column(name) for name in ("top1", "top5", "loss", "params", "flops", "seconds") if row[name] is not None]
     columns = [text_column("variant", "variant"), *measured, text_column("out", "folder", folds=True)]
     print_rows([row], columns, format=format, title=f"Study {study.name!r}", caption=fidelity_text([trial.fidelity]))
+
+
+def _threads_before(name: str, store: str) -> int | None:
+    """A training goes on with the threads that it began with, whatever this machine has; results may differ with their number."""
+    study = trained_study(name, store)
+    return None if study is None else study.config.proxy.threads
+
+
+def _share_of_processors(processes: int) -> int:
+    return max(1, len(os.sched_getaffinity(0)) // processes)
 
 
 def evaluate(document: VariantDocument, weights: Path, dataset: str, how: Mapping[str, Any], format: Format) -> None:
