@@ -104,8 +104,10 @@ def search(
     store = Store(store) if isinstance(store, str) else store
     study = Study(store, store.open(name, config.to_dict()))
     with store.driving(study.record):
-        plan = Premeasuring(store, study.record, config, measures, listener).plan()
         weights = KeptWeights(store, study.record, folder_of(store.url, name, weights_folder), keep_weights) if keeps else None
+        if weights is not None:
+            weights.take_folder()
+        plan = Premeasuring(store, study.record, config, measures, listener).plan()
         driver = Driver(store, study.record, config, plan, trials=trials, listener=listener, weights=weights)
         try:
             driver.notify()

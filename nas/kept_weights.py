@@ -39,11 +39,7 @@ class KeptWeights:
         return self._folder / weights_file(self._study.name, number)
 
     def resume(self, stored: Sequence[Trial]) -> None:
-        """Put in order what a killed search left: no file of an unfinished trial stays, none of a finished one goes unrecorded.
-
-        NasError where the folder cannot be written, or is another study's.
-        """
-        self._take_folder()
+        """Put in order what a killed search left: no file of an unfinished trial stays, none of a finished one goes unrecorded."""
         for trial in stored:
             if trial.state is TrialState.COMPLETE:
                 if trial.number not in self._recorded and self.file(trial.number).exists():
@@ -86,8 +82,11 @@ class KeptWeights:
         except OSError as error:
             log.warning("the weights of trial %d are left behind: %s: %s", number, file, error.strerror)
 
-    def _take_folder(self) -> None:
-        """Mark the folder with the moment at which the study was made, which tells it from those of the same name in other stores."""
+    def take_folder(self) -> None:
+        """Mark the folder with the moment at which the study was made, which tells it from those of the same name in other stores.
+
+        NasError where it cannot be written, or is another study's.
+        """
         owner, ours = self._folder / f".{file_stem(self._study.name)}.study", self._study.created_at.isoformat()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
