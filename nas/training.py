@@ -18,12 +18,11 @@ from searchspace.recipes import IMAGENET
 from searchspace.spaces import single_space
 from studies.database import StoreError
 from studies.records import DEFAULT_STORE, Objective, TrialState
-from trainer.dataset_spec import parse_dataset
+from trainer.dataset_spec import SOURCES, parse_dataset
 from trainer.proxy_config import MIN_IMAGE_SIZE, ProxyConfig, ProxyResult
 
 log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
-SMALL_DATASETS = ("digits", "shapes")  # drawn at 8 to 32 px; files are as large as the published recipe wants them
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Checkpointed:
 def full_proxy(config: ModelConfig, *, dataset: str, recipe: str = "published", **settings: Any) -> ProxyConfig:
     """How `config` is trained at full width: for the published length, unless `settings` of `ProxyConfig` say otherwise.
 
-    Images of drawn data sets stay small, others have the recipe's size; a published variant has its own stochastic depth.
+    Images in files have the recipe's size, embedded and drawn ones stay small; a published variant has its own stochastic depth.
     """
     defaults: dict[str, Any] = {"epochs": IMAGENET.epochs, "image_size": _image_size(dataset)}
     if recipe == "published":
@@ -127,7 +126,7 @@ def _requeue_failed(study: Study) -> None:
 
 
 def _image_size(dataset: str) -> int:
-    return MIN_IMAGE_SIZE if parse_dataset(dataset).name in SMALL_DATASETS else IMAGENET.image_size
+    return IMAGENET.image_size if SOURCES[parse_dataset(dataset).name].files else MIN_IMAGE_SIZE
 
 
 def trained_as(weights: Path) -> dict[str, Any]:

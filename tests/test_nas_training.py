@@ -110,6 +110,7 @@ def test_a_published_variant_is_trained_as_published_unless_told_otherwise() -> 
     assert (proxy.channel_divisor, proxy.train_fraction) == (1, 1.0)
     assert full_proxy(load_variant("B"), dataset="digits", recipe="proxy", epochs=2).drop_path_rate is None
     assert full_proxy(load_variant("T"), dataset="digits", drop_path_rate=0.3).drop_path_rate == 0.3
+    assert full_proxy(load_variant("T"), dataset="shapes:2000").image_size == 32
 
 
 @pytest.mark.parametrize(

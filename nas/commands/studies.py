@@ -60,6 +60,7 @@ def _search_with_progress(config: StudyConfig, name: str | None, run: RunFlags, 
     from nas.progress import ProgressView
 
     logging.basicConfig(format="nas: %(message)s", level=logging.INFO if os.environ.get("NAS_DEBUG") else logging.ERROR)
+    logging.getLogger("trainer.packing").setLevel(logging.WARNING)  # decoding a folder of images takes a while, and says so
     try:
         with ProgressView(config.objectives[0]) as view:
             return run_search(
