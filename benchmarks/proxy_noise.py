@@ -22,8 +22,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--epochs", type=int, default=ProxyConfig().epochs)
+    parser.add_argument("--train-fraction", type=float, default=ProxyConfig().train_fraction)
     arguments = parser.parse_args()
-    proxy = ProxyConfig(dataset=arguments.dataset, epochs=arguments.epochs)
+    proxy = ProxyConfig(dataset=arguments.dataset, epochs=arguments.epochs, train_fraction=arguments.train_fraction)
     rows = [measure(arguments.variant, proxy, seed) for seed in range(arguments.seeds)]
     print_rows(rows, [Column("seed", "seed"), *map(metric_column, ("top1", "loss", "seconds"))], format="table", title=f"{proxy}")
     top1 = [row["top1"] for row in rows]

@@ -22,7 +22,7 @@ def test_the_published_recipe_stands_in_one_place() -> None:
 
 
 def test_the_proxy_neither_augments_nor_averages() -> None:
-    assert RECIPES["proxy"] == Recipe(lr=1e-2, warmup=0.15)
+    assert RECIPES["proxy"] == Recipe(lr=1e-2, warmup=0.4)
     proxy = RECIPES["proxy"]
     assert (proxy.augmentation, proxy.ema_decay, proxy.mean, proxy.std) == (None, None, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 

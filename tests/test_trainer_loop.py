@@ -39,7 +39,10 @@ def test_the_proxy_recipe_trains_to_the_bit_as_its_plain_spelling() -> None:
         model = InternImage(SMALL.divide_channels(4), num_classes=10)
     groups = [{"params": [p for p in model.parameters() if (p.ndim > 1) == wide], "weight_decay": 0.05 * wide} for wide in (True, False)]
     optimizer = torch.optim.AdamW(groups, lr=1e-2 * 32 / 512, fused=True)
-    factors = [*(0.5,), *(0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / 7, dtype=torch.float64)).item()) for step in range(7))]
+    factors = [
+        *(0.25, 0.5, 0.75),
+        *(0.5 * (1 + torch.cos(torch.tensor(torch.pi * step / 5, dtype=torch.float64)).item()) for step in range(5)),
+    ]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[min(step, total - 1)])
     for epoch in (1, 2):
         model.train()

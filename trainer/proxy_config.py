@@ -27,7 +27,7 @@ class ProxyConfig:
 
     dataset: str = "digits"
     image_size: int = 32
-    epochs: int = 4
+    epochs: int = 5
     train_fraction: float = 0.5
     channel_divisor: int = 4
     batch_size: int = 32
@@ -102,8 +102,12 @@ def check_device(device: object) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyResult:
-    """What has been measured after `epoch` epochs, with its fidelity; the last of a run is the trial's result."""
+    """What has been measured after `epoch` epochs, with its fidelity; the last of a run is the trial's result.
+
+    `evaluation_seconds` is what this epoch's measuring took, which is no metric.
+    """
 
     epoch: int
     metrics: Mapping[str, float]
     fidelity: Mapping[str, Any]
+    evaluation_seconds: float = 0.0
