@@ -1,6 +1,7 @@
 """How fast is the exact cost? Run `python -m benchmarks.cost [--repeats N] [--json FILE]`.
 
-Times the cost of one architecture, the depth that meets a target, a million candidates at once and the memory of a training step.
+Times the cost of one architecture, the depth that meets a target, a million candidates at once, the memory of a training step, and what
+spaces answer: which of their choices are feasible, and what comes nearest to a size out of reach.
 """
 
 import argparse
@@ -20,12 +21,24 @@ from searchspace.cost_arrays import cost_arrays
 from searchspace.depth import Stack, nearest_depth
 from searchspace.memory import Training, memory_bytes
 from searchspace.presets import preset
+from searchspace.sizes import Limit, Target
+from searchspace.space import SearchSpace
+from searchspace.spaces import stacking_space, wide_stacking_space
 
 RESULTS = Path(__file__).parent / "results" / "cost.json"
 CANDIDATES = 1_000_000
 DEPTH_T, DEPTH_H, MANY_T, MANY_H = "L3 for 30M parameters, t", "L3 for 1G parameters, h", "a million stacks, t", "a million stacks, h"
-TARGETS: Mapping[str, float] = {DEPTH_T: 50e-6, DEPTH_H: 50e-6, MANY_T: 1.0, MANY_H: 1.0}  # seconds at most
+UNREACHABLE, UNREACHABLE_FREE = "wide space, target out of reach", "wide space, L3 free, limits out of reach"
+TARGETS: Mapping[str, float] = {  # seconds at most
+    DEPTH_T: 50e-6,
+    DEPTH_H: 50e-6,
+    MANY_T: 1.0,
+    MANY_H: 1.0,
+    UNREACHABLE: 10e-3,
+    UNREACHABLE_FREE: 10e-3,
+}
 GROUPS = (4, 8, 16, 32)
+LIMITS = tuple(map(Limit.parse, ("params<=60M", "flops<=10G", "memory<=16G")))
 
 
 def main() -> None:
@@ -53,7 +66,27 @@ def runs() -> dict[str, Run]:
         MANY_T: lambda: cost_arrays(*many),
         MANY_H: lambda: cost_arrays(*many, style="h"),
         "memory of training T": lambda: memory_bytes(t, Training(batch_size=64)),
+        UNREACHABLE: lambda: refusal(wide_stacking_space(kernel_size=[3, 5, 7], target=Target(100_000))),
+        UNREACHABLE_FREE: lambda: refusal(
+            wide_stacking_space(kernel_size=[3, 5, 7], limits=[Limit("params", 10**5), Limit("memory", 10**9)])
+        ),
+        "wide space, feasible set": lambda: wide_stacking_space(kernel_size=[3, 5, 7], limits=LIMITS).feasible_set(),
+        "ten million choices, feasible set": lambda: vast_space().feasible_set(),
     }
+
+
+def vast_space() -> SearchSpace:
+    """As many choices as are enumerated at all."""
+    return stacking_space(channels=range(16, 1601, 16), group_channels=GROUPS, l1=range(1, 26), l3=range(1, 1001), limits=LIMITS)
+
+
+def refusal(space: SearchSpace) -> str:
+    """What a space without feasible candidates answers."""
+    try:
+        space.feasible_set()
+    except ValueError as error:
+        return str(error)
+    raise AssertionError("the space has feasible candidates")
 
 
 def stacks() -> tuple[np.ndarray, ...]:

@@ -1,6 +1,6 @@
 """The exact cost of many stacks at once, over NumPy arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import mul
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from searchspace.closed_form import ClosedForm, Style, closed_form
 from searchspace.cost import COST_METRICS
-from searchspace.polynomial import Monomial
+from searchspace.polynomial import Monomial, Polynomial
 
 Integers = NDArray[np.int64]
 NAMES = ("channels", "group_channels", "l1", "l3")
@@ -52,16 +52,32 @@ def cost_arrays(
     return CostArrays(*(count.reshape(columns[0].shape) for count in counts))
 
 
-def _count(form: ClosedForm, candidates: Integers) -> Integers:
-    """Costs (3, N) of candidates (4, N)."""
-    monomials = sorted({monomial for polynomial in form.metrics.values() for monomial in polynomial.terms})
-    coefficients = np.array([[form.metrics[metric].terms.get(monomial, 0) for monomial in monomials] for metric in COST_METRICS])
-    variables = _variables(form, candidates)
+def evaluate(polynomials: Sequence[Polynomial], variables: Mapping[str, Integers], largest: float = LARGEST) -> Integers:
+    """The value of every polynomial for every candidate, (P, N); `TooLarge` names the first candidate with one of `largest` or more."""
+    monomials = sorted({monomial for polynomial in polynomials for monomial in polynomial.terms})
+    coefficients = np.array([[polynomial.terms.get(monomial, 0) for monomial in monomials] for polynomial in polynomials], np.int64)
     nearly = coefficients.astype(float) @ _values(monomials, {name: values.astype(float) for name, values in variables.items()})
-    if too_large := np.flatnonzero((nearly >= LARGEST).any(axis=0)).tolist():
-        raise ValueError(f"costs must stay below 2^63 to be counted in arrays, which {_named(candidates, too_large[0])} does not")
+    if too_large := np.flatnonzero((nearly >= largest).any(axis=0)).tolist():
+        raise TooLarge(too_large[0])
     counts: Integers = coefficients @ _values(monomials, variables)
     return counts
+
+
+class TooLarge(ValueError):
+    """Costs must stay below 2^63 to be counted in arrays, which those of the candidate `index` do not."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"costs must stay below 2^63 to be counted in arrays, which candidate {index} does not")
+        self.index = index
+
+
+def _count(form: ClosedForm, candidates: Integers) -> Integers:
+    """Costs (3, N) of candidates (4, N)."""
+    try:
+        return evaluate([form.metrics[metric] for metric in COST_METRICS], _variables(form, candidates))
+    except TooLarge as error:
+        named = _named(candidates, error.index)
+        raise ValueError(f"costs must stay below 2^63 to be counted in arrays, which {named} does not") from None
 
 
 def _variables(form: ClosedForm, candidates: Integers) -> dict[str, Integers]:

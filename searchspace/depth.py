@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from math import floor
 
 from searchspace.closed_form import Style, closed_form
-from searchspace.cost import COST_METRICS, whole
+from searchspace.cost import whole
+from searchspace.size_form import size_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,11 @@ class Stack:
     style: Style = "t"
     image_size: int = 224
     num_classes: int = 1000
+    batch_size: int = 1
 
     def cost_of_depth(self, metric: str) -> CostOfDepth:
-        """The metric (`params`, `flops` or `activations`) by L3; ValueError for another metric and for widths that cannot be."""
-        if metric not in COST_METRICS:
-            raise ValueError(f"no closed form for {metric!r}; a size is one of {', '.join(COST_METRICS)}")
+        """The metric by L3: a cost, or `memory`, the bytes of training with a batch; ValueError for another, and for impossible widths."""
+        by_depth = size_form(metric, self.style, self.image_size, self.num_classes, self.batch_size)
         form = closed_form(self.style, self.image_size, self.num_classes)
         channels, group_channels, l1 = (whole(name, getattr(self, name)) for name in ("channels", "group_channels", "l1"))
         if l1 < 1:
@@ -47,7 +48,7 @@ class Stack:
         if violation := form.width_violation(channels, group_channels):
             raise ValueError(violation)
         variables = {"half": channels // 2, "g1": channels // group_channels, "l1": l1}
-        rest, block, norm = (part(variables) for part in form.by_depth[metric])
+        rest, block, norm = (part(variables) for part in (by_depth.rest, by_depth.block, by_depth.norm))
         return CostOfDepth(rest, block, norm, form.norm_every) if form.norm_every else CostOfDepth(rest, block)
 
 

@@ -2,20 +2,26 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from searchspace.cost import Cost, cost
+from searchspace.feasible import CHUNK, Chunk, FeasibleSet, Grid
+from searchspace.listed_grid import ListedGrid
+from searchspace.memory import Training, memory_bytes
 from searchspace.model_config import ModelConfig
-from searchspace.quantity import format_quantity
+from searchspace.out_of_reach import why_empty
 from searchspace.sizes import Limit, Target
 
 Value = int | float | str
 Params = Mapping[str, Value]
-MAX_ENUMERATED = 100_000
+MAX_ENUMERATED = 100_000  # as objects
+MAX_CHOICES = 10_000_000  # as arrays
+BATCH_SIZE = 64  # as `nas cost` has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +47,33 @@ class Candidate:
         return self.cost.params / self.asked_params - 1
 
 
+def no_reason(space: "SearchSpace", config: ModelConfig) -> str | None:
+    """For a rule that nothing built can be against."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What makes a kind of space: a check of its settings, how it builds, which size it asked for, why a result is against a rule.
 
-    `limited` may say which limit kept a result from its target.
+    `limited` may say which limit kept a result from its target; `grid` knows the feasible choices as arrays, by building each where it is
+    not given.
     """
 
     check: Callable[["SearchSpace"], None]
     build: Callable[["SearchSpace", Params], ModelConfig]
     asked_params: Callable[["SearchSpace", Params], float | None]
     violation: Callable[["SearchSpace", ModelConfig], str | None]
-    limited: Callable[["SearchSpace", ModelConfig], str | None] = lambda space, config: None
+    limited: Callable[["SearchSpace", ModelConfig], str | None] = no_reason
+    grid: Callable[["SearchSpace"], Grid] = ListedGrid
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """A named product of domains; costs are counted at `image_size` with `num_classes`, as the published tables do."""
+    """A named product of domains; costs are counted at `image_size` with `num_classes`, as the published tables do.
+
+    Its memory is that of training full-width variants in float32 with batches of `batch_size` images.
+    """
 
     name: str
     domains: Mapping[str, tuple[Value, ...]]
@@ -68,12 +84,13 @@ class SearchSpace:
     base: ModelConfig | None = None
     image_size: int = 224
     num_classes: int = 1000
+    batch_size: int = BATCH_SIZE
 
     def __post_init__(self) -> None:
         for name, values in self.domains.items():
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"domain {name} of space {self.name} needs values, each once, got {list(values)}")
-        for name in ("image_size", "num_classes"):
+        for name in ("image_size", "num_classes", "batch_size"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be whole and at least 1, got {getattr(self, name)!r}")
         self.rule.check(self)
@@ -105,34 +122,66 @@ class SearchSpace:
         except ValueError as error:
             return Candidate(params, None, None, asked, str(error))
         size = cost(config, self.image_size, self.num_classes)
-        reason = self.rule.violation(self, config) or self.size_violation(size)
+        reason = self.rule.violation(self, config) or self._size_violation(config, size)
         if reason and self.limits:
             reason = self.rule.limited(self, config) or reason
         return Candidate(params, config, size, asked, reason)
 
-    def size_violation(self, size: Cost) -> str | None:
-        """The target or limit that `size` misses, in words."""
-        rules: list[Target | Limit] = [*([self.target] if self.target else []), *self.limits]
-        return next((violation for rule in rules if (violation := rule.violation(size))), None)
+    def size(self, config: ModelConfig, metric: str) -> int:
+        """One size of an architecture under the space's settings: `params`, `flops`, `activations` or `memory` (bytes)."""
+        if metric == "memory":
+            return self.memory(config)
+        return int(getattr(cost(config, self.image_size, self.num_classes), metric))
+
+    def memory(self, config: ModelConfig) -> int:
+        """Predicted bytes at the peak of a training step of an architecture at full width, as `memory_bytes` counts them."""
+        training = Training(batch_size=self.batch_size, image_size=self.image_size, num_classes=self.num_classes)
+        return memory_bytes(config, training).total
+
+    @property
+    def size_rules(self) -> Sequence[Target | Limit]:
+        """What sizes must meet: the target, if any, and the limits."""
+        return [*([self.target] if self.target else []), *self.limits]
+
+    @property
+    def memory_setting(self) -> str:
+        """What `memory` is the memory of, to be put behind it."""
+        return f" (bytes of training {self.batch_size} images of {self.image_size} px in float32)"
+
+    def feasible_set(self) -> FeasibleSet:
+        """The feasible candidates as arrays, found once; ValueError with the nearest reachable size when there is none.
+
+        ValueError above 10,000,000 choices, and above 100,000 where a space has to build each.
+        """
+        return self._feasible_set
+
+    def chunks(self, size: int = CHUNK, *, metrics: Sequence[str] = ("params", "flops")) -> Iterator[Chunk]:
+        """The feasible candidates in order as arrays, at most `size` at a time, with these sizes of each; errors as `feasible_set`."""
+        return self.feasible_set().chunks(size, metrics=metrics)
 
     def enumerate(self) -> list[Candidate]:
         """All candidates in the order of the domains, a variant that appeared before marked infeasible; ValueError above 100,000."""
         if len(self) > MAX_ENUMERATED:
-            raise ValueError(f"space {self.name} has {len(self):,} candidates, more than {MAX_ENUMERATED:,} to list; narrow its domains")
+            raise ValueError(
+                f"space {self.name} has {len(self):,} choices, more than {MAX_ENUMERATED:,} to build one by one; "
+                "narrow its domains, or take the feasible ones as arrays (chunks)"
+            )
         return list(_without_repeats(self._candidates()))
 
     def sample(self, n: int, rng: np.random.Generator) -> list[Candidate]:
-        """`n` feasible candidates drawn uniformly with replacement; ValueError when there is none."""
-        feasible = self.feasible()
-        return [feasible[i] for i in rng.integers(len(feasible), size=n)]
+        """`n` feasible candidates drawn uniformly with replacement, none rejected; errors as `feasible_set`."""
+        feasible = self.feasible_set()
+        return [feasible.candidate(index) for index in feasible.sample(n, rng).tolist()]
 
     def feasible(self) -> list[Candidate]:
-        """The candidates that may be trained; ValueError with the nearest reachable size when there is none."""
-        candidates = self.enumerate()
-        feasible = [candidate for candidate in candidates if candidate.feasible]
-        if not feasible:
-            raise ValueError(self._why_empty(candidates))
-        return feasible
+        """The candidates that may be trained; errors as `feasible_set`, and ValueError above 100,000 of them."""
+        feasible = self.feasible_set()
+        if len(feasible) > MAX_ENUMERATED:
+            raise ValueError(
+                f"space {self.name} has {len(feasible):,} feasible candidates, more than {MAX_ENUMERATED:,} to build one by one; "
+                "set a target or a limit, or take them as arrays (chunks)"
+            )
+        return [feasible.candidate(index) for index in range(len(feasible))]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `searchspace.spaces.space_from_dict` reads them back."""
@@ -145,7 +194,21 @@ class SearchSpace:
             "base": self.base.to_dict() if self.base else None,
             "image_size": self.image_size,
             "num_classes": self.num_classes,
+            **({} if self.batch_size == BATCH_SIZE else {"batch_size": self.batch_size}),
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # what is cached is found again
+
+    @cached_property
+    def _feasible_set(self) -> FeasibleSet:
+        if len(self) > MAX_CHOICES:
+            raise ValueError(f"space {self.name} has {len(self):,} choices, more than {MAX_CHOICES:,} to enumerate; narrow its domains")
+        grid = self.rule.grid(self)
+        choices = grid.feasible()
+        if not choices.size:
+            raise ValueError(why_empty(self, grid))
+        return FeasibleSet(self, grid, choices)
 
     def _candidates(self) -> Iterator[Candidate]:
         for values in itertools.product(*self.domains.values()):
@@ -158,29 +221,13 @@ class SearchSpace:
             if value not in self.domains[name]:
                 raise ValueError(f"{name}={value!r} is not in the domain of space {self.name}: {list(self.domains[name])}")
 
-    def _why_empty(self, candidates: list[Candidate]) -> str:
-        legal = [c for c in candidates if c.config is not None and c.cost is not None and not self.rule.violation(self, c.config)]
-        if not legal:
-            return f"no candidate of space {self.name} keeps the rules; the first: {candidates[0].reason}"
-        nearest = min(legal, key=self._distance)
-        assert nearest.config is not None, "a legal candidate has been built"
-        sizes = ", ".join(f"{m} {format_quantity(getattr(nearest.cost, m))}" for m in self._size_metrics())
-        return f"no candidate of space {self.name} meets {self._asked()}; the nearest reachable is {nearest.config.short_name} with {sizes}"
-
-    def _asked(self) -> str:
-        """The target and limits as a user writes them."""
-        target = [f"{self.target.metric}={format_quantity(self.target.value)} within {self.target.tolerance:.1%}"] if self.target else []
-        return " and ".join([*target, *(f"{limit.metric}<={format_quantity(limit.value)}" for limit in self.limits)])
-
-    def _size_metrics(self) -> list[str]:
-        rules: list[Target | Limit] = [*([self.target] if self.target else []), *self.limits]
-        return list(dict.fromkeys(rule.metric for rule in rules))
-
-    def _distance(self, candidate: Candidate) -> tuple[float, float]:
-        """How far a candidate exceeds its worst limit, then how far it is from the target, both as logarithms of the ratio."""
-        over = [math.log(getattr(candidate.cost, limit.metric) / limit.value) for limit in self.limits]
-        off = abs(math.log(getattr(candidate.cost, self.target.metric) / self.target.value)) if self.target else 0.0
-        return max([0.0, *over]), off
+    def _size_violation(self, config: ModelConfig, size: Cost) -> str | None:
+        """The target or limit that an architecture of this cost misses, in words."""
+        for rule in self.size_rules:
+            got = self.memory(config) if rule.metric == "memory" else getattr(size, rule.metric)
+            if violation := rule.violation(got):
+                return violation + (self.memory_setting if rule.metric == "memory" else "")
+        return None
 
 
 def _without_repeats(candidates: Iterator[Candidate]) -> Iterator[Candidate]:

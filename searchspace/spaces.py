@@ -1,20 +1,22 @@
-"""The spaces by name: `stacking` over (C1, C', L1, L3) at a fixed size, `scaling` over (α, β) pairs, `single` of one variant."""
+"""The spaces by name: `stacking` over (C1, C', L1, L3), `wide` with more of it, `scaling` over (α, β) pairs, `single` of one variant."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from searchspace.cost import cost
-from searchspace.depth import Stack, deepest_within, nearest_depth
-from searchspace.model_config import ModelConfig, width_violation
+from searchspace.cost import COST_METRICS, cost
+from searchspace.model_config import ModelConfig
 from searchspace.presets import preset
-from searchspace.quantity import format_quantity
 from searchspace.scaling import PAPER_PAIRS, PAPER_PHI, compound_scale
-from searchspace.sizes import Limit, Target, sizes_from_dict
-from searchspace.space import Params, Rule, SearchSpace, Value
-from searchspace.styles import style_of, styled, switches
+from searchspace.sizes import Limit, Target
+from searchspace.space import BATCH_SIZE, Params, Rule, SearchSpace, Value, no_reason
+from searchspace.space_text import naming, read_domains, read_limits, read_target
+from searchspace.stacking_rule import STACKING, check_domains
+from searchspace.styles import style_of, switches
 
 PAPER_TARGET = Target(30_000_000)
+WIDE: Mapping[str, Sequence[int]] = {"channels": range(16, 161, 16), "group_channels": (8, 16, 32), "l1": range(1, 9)}
+WIDE_L3 = range(1, 65)
 ROUNDING = 0.25  # plain rounding misses a size by up to 17 % for the paper's pairs
 
 
@@ -24,16 +26,31 @@ def stacking_space(
     group_channels: Sequence[int] = (16, 32),
     l1: Sequence[int] = (1, 2, 3, 4, 5),
     l3: Sequence[int] | None = None,
+    kernel_size: Sequence[int] | None = None,
     target: Target | None = None,
     limits: Sequence[Limit] = (),
     style: str = "t",
+    batch_size: int = BATCH_SIZE,
 ) -> SearchSpace:
-    """The paper's stacking space: L3 is the depth nearest to the target within the limits, or free when `l3` lists it."""
+    """The paper's stacking space: L3 is the depth nearest to the target within the limits, or free when `l3` lists it.
+
+    `kernel_size` lists sides of the DCNv3 kernel to choose from; `batch_size` is that of a limit on memory.
+    """
     domains = {"channels": tuple(channels), "group_channels": tuple(group_channels), "l1": tuple(l1)}
-    if l3 is not None:
-        domains["l3"] = tuple(l3)
+    domains |= {} if l3 is None else {"l3": tuple(l3)}
+    domains |= {} if kernel_size is None else {"kernel_size": tuple(kernel_size)}
     size = target if l3 is not None or target is not None else PAPER_TARGET
-    return SearchSpace(name="stacking", domains=domains, rule=STACKING, target=size, limits=tuple(limits), style=style)
+    settings: dict[str, Any] = {"target": size, "limits": tuple(limits), "style": style, "batch_size": batch_size}
+    return SearchSpace(name="stacking", domains=domains, rule=STACKING, **settings)
+
+
+def wide_stacking_space(*, l3: Sequence[int] | None = None, target: Target | None = None, **settings: Any) -> SearchSpace:
+    """The stacking space over C1 16..160, C' 8, 16, 32, L1 1..8, and L3 1..64 unless a target decides it; settings as `stacking_space`.
+
+    15,360 choices with L3 free, three times as many with `kernel_size=[3, 5, 7]`.
+    """
+    depths = WIDE_L3 if l3 is None and target is None else l3
+    return stacking_space(**{**WIDE, **settings}, l3=depths, target=target)
 
 
 def scaling_space(
@@ -53,6 +70,8 @@ def scaling_space(
     if phi is not None and target is not None:
         raise ValueError("phi and target exclude each other: a target decides phi")
     if target is not None:
+        if target.metric not in COST_METRICS:
+            raise ValueError(f"a scaling space takes a target on {', '.join(COST_METRICS)}, got {target.metric}; set a limit on it instead")
         phi = [round(math.log2(target.value / getattr(cost(base), target.metric)), 4)]
     names = tuple(f"{alpha:g},{beta:g}" for alpha, beta in pairs)
     domains: dict[str, tuple[Value, ...]] = {"pair": names, "phi": tuple(phi or (PAPER_PHI,))}
@@ -66,38 +85,35 @@ def single_space(name: str, config: ModelConfig) -> SearchSpace:
     return SearchSpace(name="single", domains={"variant": (name,)}, rule=SINGLE, style=style_of(config), base=config)
 
 
-SPACES: Mapping[str, Callable[..., SearchSpace]] = {"stacking": stacking_space, "scaling": scaling_space}
+SPACES: Mapping[str, Callable[..., SearchSpace]] = {"stacking": stacking_space, "wide": wide_stacking_space, "scaling": scaling_space}
 
 
 def space_from_dict(values: Mapping[str, Any]) -> SearchSpace:
-    """The space that `SearchSpace.to_dict` wrote; ValueError for an unknown name or key."""
+    """The space that `SearchSpace.to_dict` or a user wrote, who may write ranges and sizes as text; ValueError names the wrong key."""
     rest = dict(values)
     name = rest.pop("name", None)
     if name not in RULES:
         raise ValueError(f"unknown space {name!r}; known: {', '.join(RULES)}")
-    base = rest.pop("base", None)
     try:
-        target, limits = sizes_from_dict(rest.pop("target", None), rest.pop("limits", []))
-        domains = {key: tuple(domain) for key, domain in rest.pop("domains", {}).items()}
-        start = ModelConfig.from_dict(base) if isinstance(base, Mapping) else base and preset(base).config
-        return SearchSpace(name=name, domains=domains, rule=RULES[name], target=target, limits=limits, base=start, **rest)
+        target, limits = read_target(rest.pop("target", None)), read_limits(rest.pop("limits", []))
+        domains, base = read_domains(rest.pop("domains", {})), _read_base(rest.pop("base", None))
+    except ValueError as error:
+        raise ValueError(f"not a search space: {error}") from None
+    try:
+        return SearchSpace(name=name, domains=domains, rule=RULES[name], target=target, limits=limits, base=base, **rest)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"not a search space: {error}") from None
 
 
-def _check_stacking(space: SearchSpace) -> None:
-    switches(space.style, 1)
-    if "l3" in space.domains and space.target is not None:
-        raise ValueError("l3 and target exclude each other: a target decides the depth, a list of depths leaves the size free")
-    wanted = {"channels", "group_channels", "l1"} | (set() if space.target else {"l3"})
-    _check_domains(space, wanted)
-    for name, values in space.domains.items():
-        if wrong := [value for value in values if type(value) is not int or value < 1]:
-            raise ValueError(f"domain {name} holds whole numbers from 1 on, got {wrong[0]!r}")
+def _read_base(value: Any) -> ModelConfig | None:
+    with naming("base"):
+        if isinstance(value, Mapping):
+            return ModelConfig.from_dict(value)
+        return None if value is None else preset(str(value)).config
 
 
 def _check_scaling(space: SearchSpace) -> None:
-    _check_domains(space, {"pair", "phi"})
+    check_domains(space, {"pair", "phi"})
     if space.base is None or not space.base.is_aaba:
         raise ValueError("a scaling space needs an AABA base (L1 = L2 = L4 <= L3), such as base: T")
     if space.style != style_of(space.base):
@@ -110,14 +126,9 @@ def _check_scaling(space: SearchSpace) -> None:
 
 
 def _check_single(space: SearchSpace) -> None:
-    _check_domains(space, {"variant"})
+    check_domains(space, {"variant"})
     if space.base is None or len(space) != 1:
         raise ValueError(f"a single space needs a base and one name for it, got {list(space.domains['variant'])}")
-
-
-def _check_domains(space: SearchSpace, wanted: set[str]) -> None:
-    if set(space.domains) != wanted:
-        raise ValueError(f"the space {space.name!r} has the domains {sorted(wanted)}, got {sorted(space.domains)}")
 
 
 def _coefficients(pair: Value) -> tuple[float, float]:
@@ -126,52 +137,6 @@ def _coefficients(pair: Value) -> tuple[float, float]:
     except ValueError:
         raise ValueError(f"a pair reads alpha,beta such as 1.09,1.36, got {pair!r}") from None
     return alpha, beta
-
-
-def _build_stacking(space: SearchSpace, params: Params) -> ModelConfig:
-    channels, group, l1 = int(params["channels"]), int(params["group_channels"]), int(params["l1"])
-    if violation := width_violation(channels, group):
-        raise ValueError(violation)
-    l3 = int(params["l3"]) if "l3" in params else _solve_l3(space, _open_stack(space, channels, group, l1))
-    return styled(channels=channels, group_channels=group, depths=(l1, l1, l3, l1), style=space.style)
-
-
-def _open_stack(space: SearchSpace, channels: int, group: int, l1: int) -> Stack:
-    return Stack(
-        channels=channels, group_channels=group, l1=l1, style=space.style, image_size=space.image_size, num_classes=space.num_classes
-    )
-
-
-def _solve_l3(space: SearchSpace, stack: Stack) -> int:
-    assert space.target is not None, "without a target the depths are a domain"
-    l3 = nearest_depth(stack.cost_of_depth(space.target.metric), space.target.value)
-    deepest = (deepest_within(stack.cost_of_depth(limit.metric), limit.value) for limit in space.limits)
-    return max(1, min([l3, *deepest]))
-
-
-def _stacking_violation(space: SearchSpace, config: ModelConfig) -> str | None:
-    l1, _, l3, _ = config.depths
-    if l1 <= l3:
-        return None
-    forced = styled(channels=config.channels, group_channels=config.group_channels, depths=(l1, l1, l1, l1), style=space.style)
-    size = format_quantity(cost(forced, space.image_size, space.num_classes).params)
-    why = "" if space.target is None else f"; the size asks for L3={l3}, and L3={l1} would have {size} parameters"
-    return f"L1 must not exceed L3 (rule 4), got L1={l1}, L3={l3}{why}"
-
-
-def _limited(space: SearchSpace, config: ModelConfig) -> str | None:
-    """Which limit keeps a candidate away from its target, when one does."""
-    target = space.target
-    if target is None or target.violation(cost(config, space.image_size, space.num_classes)) is None:
-        return None
-    stack = _open_stack(space, config.channels, config.group_channels, config.depths[0])
-    l3 = nearest_depth(stack.cost_of_depth(target.metric), target.value)
-    for limit in space.limits:
-        needed = stack.cost_of_depth(limit.metric)(l3)
-        if needed > limit.value:
-            asked, bound = (format_quantity(value) for value in (target.value, limit.value))
-            return f"{target.metric}={asked} needs {limit.metric} {format_quantity(needed)} (L3={l3}), over the limit {bound}"
-    return None
 
 
 def _build_scaling(space: SearchSpace, params: Params) -> ModelConfig:
@@ -192,11 +157,10 @@ def _asked_by_phi(space: SearchSpace, params: Params) -> float:
     return float(2 ** float(params["phi"]) * cost(space.base, space.image_size, space.num_classes).params)
 
 
-def _asked_by_target(space: SearchSpace, params: Params) -> float | None:
-    return space.target.value if space.target is not None and space.target.metric == "params" else None
+def _asked_by_nothing(space: SearchSpace, params: Params) -> float | None:
+    return None
 
 
-STACKING = Rule(_check_stacking, _build_stacking, _asked_by_target, _stacking_violation, _limited)
-SCALING = Rule(_check_scaling, _build_scaling, _asked_by_phi, lambda space, config: None)
-SINGLE = Rule(_check_single, _build_single, lambda space, params: None, lambda space, config: None)
+SCALING = Rule(_check_scaling, _build_scaling, _asked_by_phi, no_reason)
+SINGLE = Rule(_check_single, _build_single, _asked_by_nothing, no_reason)
 RULES: Mapping[str, Rule] = {"stacking": STACKING, "scaling": SCALING, "single": SINGLE}

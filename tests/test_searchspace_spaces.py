@@ -1,15 +1,18 @@
 """The spaces against the facts' table: thirty candidates, nineteen of them legal, eleven with a reason."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchspace.sizes import Limit, Target
 from searchspace.space import SearchSpace
-from searchspace.spaces import scaling_space, space_from_dict, stacking_space
+from searchspace.spaces import SPACES, scaling_space, space_from_dict, stacking_space, wide_stacking_space
 
 LEGAL = """
 48 16 1 61 30126199 5.71|48 16 2 56 29819326 5.55|48 16 3 52 29948041 5.47|48 16 4 48 30076756 5.39|48 16 5 44 30205471 5.31
@@ -93,7 +96,15 @@ def test_a_variant_that_two_choices_round_to_is_trained_once() -> None:
     assert "the same variant as pair=1.09,1.36" in (candidates[1].reason or "")
 
 
-@pytest.mark.parametrize("space", [stacking_space(), stacking_space(l3=[3, 9], limits=[Limit("flops", 10**10)]), scaling_space(phi=[1, 2])])
+SURVIVORS = [
+    stacking_space(),
+    stacking_space(l3=[3, 9], limits=[Limit("flops", 10**10)]),
+    stacking_space(kernel_size=[3, 5], limits=[Limit("memory", 10**10)], batch_size=16),
+    scaling_space(phi=[1, 2]),
+]
+
+
+@pytest.mark.parametrize("space", SURVIVORS)
 def test_a_space_survives_json(space: SearchSpace) -> None:
     assert space_from_dict(json.loads(json.dumps(space.to_dict()))) == space
 
@@ -129,6 +140,16 @@ def test_malformed_sizes_say_how_to_write_them() -> None:
         ({"target": {"value": 3, "metric": "weight"}}, "unknown target metric"),
         ({"colour": "red"}, "not a search space: .*colour"),
         ({"style": "x"}, "unknown style"),
+        ({"batch_size": 0}, "batch_size must be whole and at least 1, got 0"),
+        ({"style": "h", "image_size": 100}, "attention-pool head"),
+        ({"base": "Z"}, "base: unknown preset 'Z'"),
+        ({"limits": "flops<=5G"}, r'limits: write a list such as \["flops<=5G"\], got'),
+        ({"limits": ["flops<5G"]}, "limits: malformed limit 'flops<5G'"),
+        ({"limits": [5]}, "limits: write a text such as flops<=5G.*got 5"),
+        ({"limits": [{"metric": "flops", "bound": 5}]}, "limits: .*bound"),
+        ({"target": 30_000_000}, "target: write a text such as 30M.*got 30000000"),
+        ({"target": "many"}, "target: not a quantity: 'many'"),
+        ({"target": {"value": 3, "tolerance": "2%"}}, r"target: tolerance must lie in \[0, 1\), got '2%'"),
     ],
 )
 def test_a_space_that_somebody_wrote_is_checked(change: dict[str, object], message: str) -> None:
@@ -146,3 +167,73 @@ def test_a_scaling_space_needs_pairs_and_a_base_that_can_be_scaled() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             space_from_dict({**good, **change})
+
+
+def test_a_study_file_writes_ranges_and_sizes_as_text() -> None:
+    space = read(
+        '{name: stacking, domains: {channels: "16:64:16", group_channels: [16], l1: "1:3"}, target: flops=5G, limits: ["memory<=16G"]}'
+    )
+    limits = [Limit("memory", 16 * 10**9)]
+    assert space == stacking_space(
+        channels=[16, 32, 48, 64], group_channels=[16], l1=[1, 2, 3], target=Target(5 * 10**9, "flops"), limits=limits
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("l1: 1:3", r'domains\.l1: write a list such as \[48, 64, 80\] or a range in quotes such as "16:160:16", got 63'),  # YAML: base 60
+        ('l1: "3:1"', r"domains\.l1: malformed range '3:1': the range is empty"),
+        ("l1: []", "domain l1 of space stacking needs values"),
+        ("l1: [1, 1]", "needs values, each once"),
+        ("l1: [1], kernel_size: [4]", "kernel_size holds odd sizes up to 7, the operator's largest, got 4"),
+        ("l1: [1], kernel_size: [9]", "kernel_size holds odd sizes up to 7, the operator's largest, got 9"),
+        ("l1: [1], depth: [9]", "has the domains .*got .*'depth'"),
+    ],
+)
+def test_a_domain_that_cannot_be_read_is_named(written: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        read(f"{{name: stacking, domains: {{channels: [64], group_channels: [16], {written}}}, target: 30M}}")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_scaling_space_takes_its_pairs_as_a_list_only() -> None:
+    with pytest.raises(ValueError, match=r"domains\.pair: write a list, got '1\.03,1\.4'"):
+        read('{name: scaling, base: T, domains: {pair: "1.03,1.4", phi: [1]}}')
+
+
+def test_the_kernel_is_part_of_a_choice_and_of_its_size() -> None:
+    space = stacking_space(channels=[64], group_channels=[16], l1=[4], kernel_size=[3, 5], target=Target.parse("30M"))
+    three, five = (space.build({"channels": 64, "group_channels": 16, "l1": 4, "kernel_size": size}) for size in (3, 5))
+    assert three == stacking_space().build({"channels": 64, "group_channels": 16, "l1": 4})
+    assert (five.kernel_size, five.channels, five.depths[0]) == (5, 64, 4)
+    assert three.depths[2] > five.depths[2]  # a block has more offsets and masks
+    assert abs(space.size(five, "params") / 30e6 - 1) < 0.02
+
+
+def test_the_wide_space_holds_tens_of_thousands_of_choices_or_solves_the_depth() -> None:
+    assert (len(wide_stacking_space()), len(wide_stacking_space(kernel_size=[3, 5, 7]))) == (15_360, 46_080)
+    solved = SPACES["wide"](target=Target.parse("30M"))
+    assert len(solved) == 240
+    assert {tuple(candidate.params.items()) for candidate in stacking_space().feasible()} <= {
+        tuple(c.params.items()) for c in solved.feasible()
+    }
+
+
+def test_the_wide_preset_study_is_the_wide_space_within_limits() -> None:
+    text = (Path(__file__).parent.parent / "studies" / "presets" / "stacking-wide.yaml").read_text(encoding="utf-8")
+    limits = [Limit("params", 60 * 10**6), Limit("flops", 10**10), Limit("memory", 16 * 10**9)]
+    space = space_from_dict(yaml.safe_load(text)["space"])
+    assert space == wide_stacking_space(limits=limits)
+    assert 1000 < len(space.feasible_set()) < len(space)
+
+
+def test_a_limit_that_keeps_a_candidate_from_its_target_is_named_whatever_it_limits() -> None:
+    space = stacking_space(target=Target.parse("flops=5G"), limits=[Limit.parse("memory<=8G")])
+    reasons = [candidate.reason or "" for candidate in space.enumerate()]
+    assert any("flops=5.00G needs memory" in reason and "over the limit 8.00G" in reason for reason in reasons)
+
+
+def read(text: str) -> SearchSpace:
+    values: dict[str, Any] = yaml.safe_load(text)
+    return space_from_dict(values)
