@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from studies.database import StoreError
     from studies.pareto import pareto_front
-    from studies.records import METRICS, Artifact, Objective, Report, StudyRecord, Trial, TrialState
+    from studies.records import METRICS, Artifact, Lease, Objective, Report, StudyRecord, Trial, TrialState
     from studies.store import Store, StudyMismatch
+    from studies.trial_changes import Taken
 
 _HOMES = {
     "Artifact": "records",
+    "Lease": "records",
     "METRICS": "records",
     "Objective": "records",
     "Report": "records",
@@ -18,6 +20,7 @@ _HOMES = {
     "StoreError": "database",
     "StudyMismatch": "store",
     "StudyRecord": "records",
+    "Taken": "trial_changes",
     "Trial": "records",
     "TrialState": "records",
     "pareto_front": "pareto",
@@ -26,12 +29,14 @@ _HOMES = {
 __all__ = [
     "METRICS",
     "Artifact",
+    "Lease",
     "Objective",
     "Report",
     "Store",
     "StoreError",
     "StudyMismatch",
     "StudyRecord",
+    "Taken",
     "Trial",
     "TrialState",
     "pareto_front",

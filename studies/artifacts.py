@@ -1,15 +1,18 @@
 """What trials left behind as files: where they lie, how large they are and what they hash to."""
 
 import hashlib
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, insert, select
 
 from studies.records import Artifact, StudyRecord, Trial
-from studies.schema import ArtifactRow, TrialRow
+from studies.rows import now
+from studies.schema import ARTIFACTS, TRIALS
 from studies.sessions import Sessions
+
+_COLUMNS = tuple(ARTIFACTS.c[name] for name in ("id", "kind", "path", "size", "sha256", "created_at"))
 
 
 class Artifacts:
@@ -22,42 +25,37 @@ class Artifacts:
     def of(self, study: StudyRecord) -> list[Artifact]:
         """The files of a study's trials, in the order of their numbers; whether they are still there is not looked at."""
         query = (
-            select(ArtifactRow, TrialRow.number)
-            .join(TrialRow, ArtifactRow.trial_id == TrialRow.id)
-            .where(TrialRow.study_id == study.id)
-            .order_by(TrialRow.number, ArtifactRow.kind)
+            select(*_COLUMNS, TRIALS.c.number)
+            .join(TRIALS, ARTIFACTS.c.trial_id == TRIALS.c.id)
+            .where(TRIALS.c.study_id == study.id)
+            .order_by(TRIALS.c.number, ARTIFACTS.c.kind)
         )
-        with self._sessions.read() as session:
-            return [self._artifact(row, number) for row, number in session.execute(query)]
+        rows = self._sessions.read(lambda connection: connection.execute(query).mappings().all())
+        return [self._artifact(dict(row), row["number"]) for row in rows]
 
     def record(self, trial: Trial, kind: str, file: Path) -> Artifact:
         """Store where a trial's file of this kind lies, its size and SHA-256, in place of an earlier one; OSError if it is not there."""
-        row = ArtifactRow(
-            trial_id=trial.id,
-            kind=kind,
-            path=self._stored(file),
-            size=file.stat().st_size,
-            sha256=sha256(file),
-            created_at=datetime.now(UTC),
-        )
-        with self._sessions.write() as session:
-            session.execute(delete(ArtifactRow).where(ArtifactRow.trial_id == trial.id, ArtifactRow.kind == kind))
-            session.add(row)
-            session.flush()
-            return self._artifact(row, trial.number)
+        values = {"kind": kind, "path": self._stored(file), "size": file.stat().st_size, "sha256": sha256(file), "created_at": now()}
+
+        def change(connection: Connection) -> int:
+            connection.execute(delete(ARTIFACTS).where(ARTIFACTS.c.trial_id == trial.id, ARTIFACTS.c.kind == kind))
+            return int(connection.execute(insert(ARTIFACTS).values(trial_id=trial.id, **values).returning(ARTIFACTS.c.id)).scalar_one())
+
+        return self._artifact({"id": self._sessions.write(change), **values}, trial.number)
 
     def forget(self, artifacts: Sequence[Artifact]) -> None:
         """Take files out of the store; the files stay where they are."""
-        with self._sessions.write() as session:
-            session.execute(delete(ArtifactRow).where(ArtifactRow.id.in_([artifact.id for artifact in artifacts])))
+        query = delete(ARTIFACTS).where(ARTIFACTS.c.id.in_([artifact.id for artifact in artifacts]))
+        self._sessions.write(lambda connection: connection.execute(query))
 
     def _stored(self, file: Path) -> str:
         file = file.resolve()
         return str(file.relative_to(self._folder)) if self._folder is not None and file.is_relative_to(self._folder) else str(file)
 
-    def _artifact(self, row: ArtifactRow, number: int) -> Artifact:
-        path = Path(row.path) if self._folder is None else self._folder / row.path  # an absolute path stays itself
-        return Artifact(id=row.id, trial=number, kind=row.kind, path=path, size=row.size, sha256=row.sha256, created_at=row.created_at)
+    def _artifact(self, row: Mapping[str, Any], number: int) -> Artifact:
+        path = Path(row["path"]) if self._folder is None else self._folder / row["path"]  # an absolute path stays itself
+        same = {column.key: row[column.key] for column in _COLUMNS}
+        return Artifact(**{**same, "trial": number, "path": path})
 
 
 def sha256(file: Path) -> str:

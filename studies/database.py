@@ -1,16 +1,25 @@
 """Connections and schema versions: SQLite with WAL, PostgreSQL with pings, Alembic from the first version on."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import ArgumentError, DatabaseError, DisconnectionError, NoSuchModuleError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0002"
+HEAD = "0003"
 BUSY_TIMEOUT_S = 30
+LOST_AFTER = {  # a server that went without a word is noticed within half a minute; libpq alone would take hours
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+Synchronous = Literal["NORMAL", "FULL"]
 
 
 class StoreError(ValueError):
@@ -40,19 +49,24 @@ def folder_beside(url: str, purpose: str) -> Path:
     return folder / f"{Path(_parse(url).database or 'nas').stem}-{purpose}"
 
 
-def connect(url: str, *, create: bool) -> Engine:
+def connect(url: str, *, create: bool, synchronous: Synchronous = "NORMAL") -> Engine:
     """An engine on a database of the current schema, made or migrated when `create` allows; StoreError otherwise."""
+    if synchronous not in get_args(Synchronous):
+        raise ValueError(f"synchronous must be {' or '.join(get_args(Synchronous))}, got {synchronous!r}")
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         _check_file(parsed.database, create=create)
     try:
-        engine = create_engine(parsed, **_options(parsed.get_backend_name()))
+        engine = create_engine(parsed, **_options(parsed, looks=not create))
     except NoSuchModuleError as error:
         raise StoreError(f"no driver for {shown(url)}: {error}") from None
     except ModuleNotFoundError as error:
         raise StoreError(f"the store {shown(url)} needs {error.name}: pip install 'nas-scaling[postgres]'") from None
+    _stay_in_process(engine)
     if engine.dialect.name == "sqlite":
-        _tune_sqlite(engine)
+        _tune_sqlite(engine, synchronous)
+    else:
+        _tune_server(engine)
     try:
         _ensure_schema(engine, create=create)
     except DatabaseError as error:
@@ -76,10 +90,12 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _options(backend: str) -> Mapping[str, Any]:
-    if backend == "sqlite":
-        return {"connect_args": {"timeout": BUSY_TIMEOUT_S}, "poolclass": NullPool}
-    return {"pool_pre_ping": True}
+def _options(url: URL, *, looks: bool) -> Mapping[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        # Closing the last connection empties the log, 20 ms a time: a driver stays connected. Who only looks opens the file afresh, since
+        # it may be another one by now.
+        return {"connect_args": {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}, "poolclass": NullPool if looks else None}
+    return {"pool_pre_ping": True, "connect_args": {key: value for key, value in LOST_AFTER.items() if key not in url.query}}
 
 
 def _check_file(path: str | None, *, create: bool) -> None:
@@ -91,19 +107,42 @@ def _check_file(path: str | None, *, create: bool) -> None:
         raise StoreError(f"cannot make the store {path}: the folder {Path(path).parent} does not exist")
 
 
-def _tune_sqlite(engine: Engine) -> None:
+def _stay_in_process(engine: Engine) -> None:
+    """A process that was forked off opens connections of its own: no database bears two processes on one."""
+
+    @event.listens_for(engine, "connect")
+    def on_connect(_: Any, record: ConnectionPoolEntry) -> None:
+        record.info["process"] = os.getpid()
+
+    @event.listens_for(engine, "checkout")
+    def on_checkout(_: Any, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+        if record.info["process"] != os.getpid():
+            record.dbapi_connection = proxy.dbapi_connection = None  # type: ignore[misc]  # settable, though declared otherwise
+            raise DisconnectionError
+
+
+def _tune_sqlite(engine: Engine, synchronous: Synchronous) -> None:
     """Readers never block the writer (WAL), and a writer takes its lock at the start instead of failing half-way."""
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL"):
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", f"synchronous={synchronous}"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Any) -> None:
         mode = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
         connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _tune_server(engine: Engine) -> None:
+    """The server lets go of what a driver holds that was cut off in the middle of a transaction."""
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _: Any) -> None:
+        connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+        connection.commit()
 
 
 def _ensure_schema(engine: Engine, *, create: bool) -> None:

@@ -1,26 +1,64 @@
-"""Trials and reports as pandas data frames, for notebooks, tables and charts."""
+"""Trials and reports as pandas data frames, for notebooks, tables and charts, and trials as a file for spreadsheets."""
 
-from collections.abc import Mapping, Sequence
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from studies.constraints import Constraint
 from studies.pareto import pareto_front
 from studies.records import METRICS, Objective, Report, Trial
 
 _COLUMNS = ("number", "state", "variant", *METRICS, "seed", "worker", "started_at", "finished_at", "reason")
 
 
-def trials_frame(trials: Sequence[Trial], objectives: Sequence[Objective] = ()) -> pd.DataFrame:
+def trials_frame(trials: Sequence[Trial], objectives: Sequence[Objective] = (), constraints: Sequence[Constraint] = ()) -> pd.DataFrame:
     """One row a trial: number, state, choice (as `param_*`), architecture, cost, metrics, fidelity (as `fidelity_*`) and reason.
 
-    Costs and metrics are in plain units (parameters, FLOPs, fractions, seconds). With `objectives` a column `on_front` is added.
+    Costs and metrics are in plain units (parameters, FLOPs, fractions, seconds). With `objectives` a column `on_front` is added: who
+    stands on the front of those that meet the `constraints`.
     """
     frame = pd.DataFrame([_trial_columns(trial) for trial in trials], columns=None if trials else list(_COLUMNS))
     if objectives:
-        front = {trial.number for trial in pareto_front(trials, objectives)}
+        front = {trial.number for trial in pareto_front(trials, objectives, constraints)}
         frame["on_front"] = [trial.number in front for trial in trials]
     return frame
+
+
+def write_trials(trials: Sequence[Trial], objectives: Sequence[Objective], path: Path, *, constraints: Sequence[Constraint] = ()) -> None:
+    """The frame of the trials as a `.csv` or `.parquet` file, whole or not at all; ValueError for another ending or no such folder.
+
+    What is no single value (a fidelity's latency setting) is written as JSON, a column of mixed kinds as text.
+    """
+    if (write := _WRITERS.get(path.suffix.lower())) is None:
+        raise ValueError(f"trials are written as {' or '.join(_WRITERS)}, got {path.name!r}")
+    frame = trials_frame(trials, objectives, constraints).apply(_plain)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(frame, part)
+        part.replace(path)
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+_WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], None]] = {
+    ".csv": lambda frame, path: frame.to_csv(path, index=False),
+    ".parquet": lambda frame, path: frame.to_parquet(path, index=False),
+}
+
+
+def _plain(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """A column of one kind of plain values."""
+    if column.dtype != object:
+        return column
+    plain = column.map(lambda value: json.dumps(value) if isinstance(value, Mapping | list) else value)
+    kinds = {type(value) for value in plain.dropna()}
+    return plain if len(kinds) <= 1 else plain.map(lambda value: value if pd.isna(value) else str(value))
 
 
 def reports_frame(reports: Mapping[int, Sequence[Report]]) -> pd.DataFrame:

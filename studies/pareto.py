@@ -7,6 +7,7 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
+from studies.constraints import Constraint
 from studies.records import Objective, Trial, TrialState
 
 Points = NDArray[np.float64]
@@ -28,12 +29,14 @@ def hypervolume(points: Points, objectives: Sequence[Objective], reference: Sequ
     return float(moocore.hypervolume(points, ref=np.asarray(reference, dtype=float), maximise=maximise))
 
 
-def pareto_front(trials: Sequence[Trial], objectives: Sequence[Objective]) -> list[Trial]:
+def pareto_front(trials: Sequence[Trial], objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()) -> list[Trial]:
     """The complete trials that no other of the same fidelity level dominates, best in the first objective first.
 
-    Only trials at the highest fidelity present are compared: a partly trained trial never stands on a full-fidelity front.
+    Only trials at the highest fidelity present are compared: a partly trained trial never stands on a full-fidelity front. One that breaks
+    a constraint neither stands on it nor keeps others off.
     """
     measured = at_full_fidelity([trial for trial in trials if trial.state is TrialState.COMPLETE])
+    measured = [trial for trial in measured if all(constraint.violation(trial) <= 0 for constraint in constraints)]
     measured = [trial for trial in measured if all(trial.value(objective.metric) is not None for objective in objectives)]
     points = np.array([[trial.value(objective.metric) for objective in objectives] for trial in measured], dtype=float)
     front = [trial for trial, keep in zip(measured, nondominated(points, objectives), strict=True) if keep]

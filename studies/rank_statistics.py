@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit  # type: ignore[import-untyped]
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]

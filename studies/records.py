@@ -70,6 +70,7 @@ METRICS: Mapping[str, Metric] = {
     "params": Metric("params (M)", "minimize", "cost", scale=1e6),
     "flops": Metric("FLOPs (G)", "minimize", "cost", scale=1e9),
     "activations": Metric("activations (M)", "minimize", "cost", scale=1e6),
+    "memory": Metric("memory (GB)", "minimize", "cost", scale=1e9),
     "latency_ms": Metric("latency (ms)", "minimize", "premeasured"),
     "seconds": Metric("training time (s)", "minimize", decimals=1),
     # The scores of searchspace.score_table, written out: importing it brings NumPy into every `nas --help`; a test compares the two.
@@ -126,7 +127,8 @@ class NewTrial:
 class Trial:
     """One evaluation as stored; `metrics` are its last, `fidelity` says at what effort they were measured.
 
-    `premeasured` are the latency and scores of the untrained network, where its study asked for them.
+    `premeasured` are the latency and scores of the untrained network, where its study asked for them. `attempts` counts how often it was
+    started, `checkpoint` is where its training goes on, `driver` is the lease under which it runs or ran last.
     """
 
     id: int
@@ -143,10 +145,21 @@ class Trial:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     premeasured: Mapping[str, float] = field(default_factory=dict)
+    attempts: int = 0
+    checkpoint: str | None = None
+    driver: str | None = None
 
     def value(self, metric: str) -> float | None:
         """A metric of the training, a value measured before it or an exact cost; None when the trial has none of them."""
         return self.metrics.get(metric, self.premeasured.get(metric, self.cost.get(metric)))
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to drive a study: `id` marks what runs under it; `shared` when other drivers may hold leases on the study too."""
+
+    id: str
+    shared: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

