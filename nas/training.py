@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from nas.api import Study, open_study, search
 from nas.config import StudyConfig
-from nas.driver import Listener
 from nas.errors import NasError
 from nas.export import export_document, trial_document
+from nas.progress_record import Listener
 from searchspace.formats import VariantDocument, file_stem
 from searchspace.formats.scaled import classifier_drop_path_rate
 from searchspace.model_config import ModelConfig
@@ -36,7 +38,11 @@ class Checkpointed:
         """A result after each epoch, those before an interruption among them."""
         from trainer.proxy import run_proxy
 
-        return run_proxy(config, proxy, seed=seed, weights=weights, checkpoints=self.checkpoints, world=self.processes)
+        try:
+            with FileLock(self.checkpoints.parent / ".training.lock", timeout=0):
+                yield from run_proxy(config, proxy, seed=seed, weights=weights, checkpoints=self.checkpoints, world=self.processes)
+        except Timeout:  # of another study: each would take the other's checkpoints for its own
+            raise NasError(f"another process trains in {self.checkpoints.parent}; wait for it, or choose another --out") from None
 
 
 def full_proxy(config: ModelConfig, *, dataset: str, recipe: str = "published", **settings: Any) -> ProxyConfig:

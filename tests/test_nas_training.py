@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from nas.cli import main
 from nas.errors import NasError
@@ -52,6 +53,10 @@ def test_a_variant_is_trained_recorded_and_measured_again_from_its_file(
     assert measured["images"] == 359
     code, out, err = nas(monkeypatch, capsys, "evaluate", SMALL, "--weights", str(weights), "--split", "all")
     assert (code, out, err) == (1, "", "nas: split must be one of train, validation, test, got 'all'\n")
+    state = next((folder / "checkpoints").iterdir())
+    code, out, err = nas(monkeypatch, capsys, "evaluate", SMALL, "--weights", str(state))
+    assert (code, out) == (1, "")
+    assert err.endswith("it is the state of a training under way; the weights are written beside its folder when the training ends\n")
     code, out, err = nas(monkeypatch, capsys, "evaluate", SMALL, "--weights", str(weights), "--dataset", "shapes:60,classes=4")
     assert (code, out) == (1, "")
     assert "not trained for the 4 classes of shapes:60,size=32,classes=4" in err
@@ -91,6 +96,14 @@ def test_a_training_is_never_taken_for_one_in_another_folder_and_one_that_failed
     study.store.finish(done, TrialState.FAILED, reason="the disk is full")
     (again,) = train(document, proxy, out=tmp_path / "one", name="s", store=url, resume=True).trials()
     assert (again.state, again.reason, again.metrics) == (TrialState.COMPLETE, None, done.metrics)
+
+
+def test_two_trainings_never_share_a_folder(tmp_path: Path) -> None:
+    document = variant_document(SMALL)
+    proxy = full_proxy(document.config, dataset="digits", recipe="proxy", epochs=1, batch_size=32, threads=1)
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".training.lock"), pytest.raises(NasError, match=r"another process trains in .*choose another --out"):
+        train(document, proxy, out=tmp_path / "out", name="s", store=f"sqlite:///{tmp_path / 'nas.db'}")
 
 
 def test_a_training_goes_on_with_the_threads_that_it_began_with(

@@ -1,5 +1,6 @@
 """A training that is interrupted goes on to the same numbers; damage, strangers and full disks are said."""
 
+import dataclasses
 import json
 import logging
 import math
@@ -144,5 +145,5 @@ def test_a_checkpoint_holds_tensors_and_json_and_clears_what_a_killed_one_left(t
         stored = json.loads(file.metadata()["nas-training"])
         parts = {key.partition(".")[0] for key in file.keys()}  # noqa: SIM118 - no dictionary
     assert parts == {"model", "average", "optimizer"}
-    assert stored["results"] == [{"epoch": 1, "metrics": result.metrics, "fidelity": result.fidelity}]
+    assert stored["results"] == [dataclasses.asdict(result)]
     assert stored["steps"] == 4

@@ -25,6 +25,7 @@ _Read = TypeVar("_Read")
 
 SUFFIX = ".safetensors"
 METADATA_KEY = "nas-weights"
+TRAINING_KEY = "nas-training"  # in the files of trainer.checkpoints, which hold an optimizer's state too
 STATE_DICTS = ("model", "state_dict", "module")  # where a training's file keeps the network; the first that is there wins
 CONVERSION = (
     "import sys, torch, safetensors.torch as st; plain = lambda x: getattr(x, \"state_dict\", lambda: x)(); "
@@ -118,7 +119,10 @@ def _reason(path: Path, error: Exception) -> str:
 
 def _metadata(path: Path) -> Mapping[str, Any] | None:
     with safe_open(path, framework="pt") as file:
-        text = (file.metadata() or {}).get(METADATA_KEY)
+        said = file.metadata() or {}
+        if TRAINING_KEY in said:
+            raise ValueError("it is the state of a training under way; the weights are written beside its folder when the training ends")
+        text = said.get(METADATA_KEY)
     if text is None:
         return None
     metadata = parse_json(text)

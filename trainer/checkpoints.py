@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from searchspace.formats.plain import one_line, parse_json
+from trainer.checkpoint_file import TRAINING_KEY
 from trainer.proxy_config import ProxyResult
-from trainer.whole_file import replacing
+from trainer.storage import open_folder
 
 log = logging.getLogger(__name__)
 KEPT = 2  # the newest may be damaged by what the machine went down of
 VERSION = 1
-METADATA_KEY = "nas-training"
 NAMES = "epoch-*.safetensors"
 
 
@@ -33,23 +32,24 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The newest states of one training in a folder, each a safetensors file that appears whole or not at all.
+    """The newest states of one training in a folder or below a URL, each a safetensors file that appears whole or not at all.
 
     `training` says in plain values what is trained: a folder of another training is refused.
     """
 
-    def __init__(self, folder: Path, training: Mapping[str, Any]) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | str, training: Mapping[str, Any]) -> None:
+        self._folder = open_folder(folder, NAMES)
         self._training = json.loads(json.dumps({"version": VERSION, **training}))
 
     def newest(self) -> Checkpoint | None:
         """The newest state that can be read, damaged ones being said; ValueError names what another training differs in."""
-        for path in self._files():
+        for name in self._names():
             try:
-                metadata, tensors = _metadata(path), load_file(path)
+                with self._folder.reading(name) as path:
+                    metadata, tensors = _metadata(path), load_file(path)
                 results = tuple(ProxyResult(**result) for result in metadata["results"])
             except (SafetensorError, OSError, ValueError, TypeError) as error:
-                log.warning("a damaged checkpoint is passed over: %s: %s", path, one_line(error))
+                log.warning("a damaged checkpoint is passed over: %s/%s: %s", self._folder, name, one_line(error))
                 continue
             self._check(metadata["training"])
             return Checkpoint(tensors, metadata["steps"], results)
@@ -58,22 +58,31 @@ class Checkpoints:
     def write(self, state: Checkpoint) -> None:
         """Keep `state` and the one before it; ValueError where the folder cannot be written."""
         facts = {"steps": state.steps, "results": [asdict(result) for result in state.results]}
-        header = {METADATA_KEY: json.dumps({"training": self._training, **facts}, allow_nan=False)}
-        path = self._folder / NAMES.replace("*", f"{state.results[-1].epoch:04}")
+        header = {TRAINING_KEY: json.dumps({"training": self._training, **facts}, allow_nan=False)}
+        name = NAMES.replace("*", f"{state.results[-1].epoch:04}")
         try:
-            with replacing(path) as temporary:
-                save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}, temporary, header)
+            with self._folder.writing(name) as temporary:
+                save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.tensors.items()}, temporary, header)
         except SafetensorError as error:
-            raise ValueError(f"cannot write {path}: {one_line(error)}") from None
-        files = self._files()
-        place = files.index(path)
-        for old in (*files[:place], *files[place + KEPT :]):  # later ones are damaged, or this training would have gone on from there
-            old.unlink(missing_ok=True)
-        for unfinished in self._folder.glob(f".{NAMES}.*"):  # of a process that was killed while it wrote
-            shutil.rmtree(unfinished, ignore_errors=True)
+            raise ValueError(f"cannot write {self._folder}/{name}: {one_line(error)}") from None
+        self._prune(name)
 
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.glob(NAMES), key=lambda path: (len(path.name), path.name), reverse=True)
+    def _prune(self, newest: str) -> None:
+        names = self._names()
+        place = names.index(newest) if newest in names else 0  # a store that cannot be listed lists nothing
+        try:
+            for old in (*names[:place], *names[place + KEPT :]):  # later ones are damaged, or this training would have gone on from there
+                self._folder.delete(old)
+        except OSError as error:
+            log.warning("older checkpoints stay in %s: %s", self._folder, one_line(error))
+
+    def _names(self) -> list[str]:
+        """The newest first; none where they cannot be listed, which is said."""
+        try:
+            return sorted(self._folder.names(), key=lambda name: (len(name), name), reverse=True)
+        except OSError as error:
+            log.warning("checkpoints cannot be listed: %s: %s", self._folder, one_line(error))
+            return []
 
     def _check(self, stored: Mapping[str, Any]) -> None:
         if found := list(_differences(stored, self._training)):
@@ -84,7 +93,7 @@ class Checkpoints:
 
 def _metadata(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
-        metadata = parse_json((file.metadata() or {}).get(METADATA_KEY, "null"))
+        metadata = parse_json((file.metadata() or {}).get(TRAINING_KEY, "null"))
     if not isinstance(metadata, dict) or set(metadata) != {"training", "steps", "results"}:
         raise ValueError("not a checkpoint of a training")
     return metadata

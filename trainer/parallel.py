@@ -30,10 +30,11 @@ KNOWN_ERRORS = {"MemoryError": MemoryError, "ValueError": ValueError}
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """Which of how many processes this is; the first is 0."""
+    """Which of how many processes this is, the first being 0, and `local` among those of its machine where they are on several."""
 
     rank: int = 0
     world: int = 1
+    local: int | None = None
 
     @property
     def first(self) -> bool:
@@ -42,7 +43,7 @@ class Ranks:
 
     def device(self, kind: str) -> str:
         """This process's device of a kind, each having a CUDA device of its own."""
-        return kind if self.world == 1 or kind == "cpu" else f"{kind}:{self.rank}"
+        return kind if self.world == 1 or kind == "cpu" else f"{kind}:{self.rank if self.local is None else self.local}"
 
 
 ALONE = Ranks()

@@ -28,13 +28,14 @@ WHERE = ("device", "threads")  # settings of a proxy that say where it is traine
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A proxy to be trained with a seed, the file for its weights and the folder for its checkpoints, if any."""
+    """A proxy to be trained with a seed, the file for its weights and the folder or URL for its checkpoints, if any."""
 
     config: ModelConfig
     proxy: ProxyConfig
     seed: int
     weights: Path | None = None
-    checkpoints: Path | None = None
+    checkpoints: Path | str | None = None
+    state_share: float | None = None
 
 
 def run_proxy(
@@ -43,19 +44,21 @@ def run_proxy(
     *,
     seed: int,
     weights: Path | None = None,
-    checkpoints: Path | None = None,
+    checkpoints: Path | str | None = None,
+    state_share: float | None = None,
     world: int = 1,
 ) -> Generator[ProxyResult, None, None]:
     """Train the proxy of `config` and yield validation top-1, top-5 (of more than five classes), loss and seconds after each epoch.
 
     A generator, so that whoever drives it may stop after any epoch. The same seed, device kind and thread count give the same metrics to
     the bit on CPU. After the last epoch the network's weights are left in the file `weights`, if one is named, with what they are. With a
-    folder `checkpoints` an interrupted training goes on from there, to the same metrics, and yields the results of the epochs before
-    again. `world` processes share each batch, on CUDA with a device each. MemoryError when the device's memory does not suffice;
+    folder or URL `checkpoints` an interrupted training goes on from there, to the same metrics, and yields the results of the epochs before
+    again; with `state_share` no more than about this part of the time goes into saving where it is, instead of doing so after each epoch.
+    `world` processes share each batch, on CUDA with a device each. MemoryError when the device's memory does not suffice;
     ValueError for channels that do not divide and checkpoints of another training.
     """
     check_world(world, proxy.device)
-    training = Training(config, proxy, seed, weights, checkpoints)
+    training = Training(config, proxy, seed, weights, checkpoints, state_share)
     if world == 1:
         with sharing_memory(proxy.device):
             yield from train(training)
@@ -73,6 +76,7 @@ def train(training: Training, ranks: Ranks = ALONE) -> Generator[ProxyResult, No
         validation = Feed(dataset.validation, device, rank=ranks.rank, world=ranks.world)
         checkpoints = _checkpoints(training, dataset)
         results = _resume(trainer, checkpoints)
+    saver = Saver(checkpoints, training.state_share)
     seconds = results[-1].metrics["seconds"] if results else 0.0
     if len(results) == proxy.epochs and ranks.first:
         _keep_weights(trainer, training, results[-1])
@@ -85,11 +89,13 @@ def train(training: Training, ranks: Ranks = ALONE) -> Generator[ProxyResult, No
             if device != "cpu":
                 torch.cuda.synchronize(device)  # an epoch is queued long before it is done
             seconds += time.perf_counter() - start
+            trained = time.perf_counter()
             metrics = trainer.evaluate(validation)
         fidelity = proxy.fidelity(epochs=epoch, seed=seed, fingerprint=dataset.fingerprint)
-        results.append(ProxyResult(epoch=epoch, metrics={**metrics, "seconds": seconds}, fidelity=fidelity))
+        took = time.perf_counter() - trained
+        results.append(ProxyResult(epoch=epoch, metrics={**metrics, "seconds": seconds}, fidelity=fidelity, evaluation_seconds=took))
         if ranks.first:
-            _keep_state(checkpoints, trainer, results)
+            saver.save(trainer, results)
             if epoch == proxy.epochs:
                 _keep_weights(trainer, training, results[-1])
         yield results[-1]
@@ -120,14 +126,24 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints | None) -> list[ProxyResu
     return list(state.results)
 
 
-def _keep_state(checkpoints: Checkpoints | None, trainer: Trainer, results: Sequence[ProxyResult]) -> None:
-    """Save where the training is; a full disk costs the checkpoint, not the training."""
-    if checkpoints is None:
-        return
-    try:
-        checkpoints.write(Checkpoint(trainer.tensors(), trainer.steps, tuple(results)))
-    except ValueError as error:
-        log.warning("no checkpoint after epoch %d: %s", results[-1].epoch, error)
+class Saver:
+    """Saves where a training is after its epochs: after each, or with a `share` of the time no sooner than what saving costs allows."""
+
+    def __init__(self, checkpoints: Checkpoints | None, share: float | None) -> None:
+        self._checkpoints, self._share = checkpoints, share
+        self._next = 0.0
+
+    def save(self, trainer: Trainer, results: Sequence[ProxyResult]) -> None:
+        """Save the present state if it is time; a full disk costs the checkpoint, not the training."""
+        start = time.perf_counter()
+        if self._checkpoints is None or start < self._next:
+            return
+        try:
+            self._checkpoints.write(Checkpoint(trainer.tensors(), trainer.steps, tuple(results)))
+        except ValueError as error:
+            log.warning("no checkpoint after epoch %d: %s", results[-1].epoch, error)
+        end = time.perf_counter()
+        self._next = end if self._share is None else end + (end - start) / self._share
 
 
 def _keep_weights(trainer: Trainer, training: Training, result: ProxyResult) -> None:
