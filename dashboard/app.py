@@ -13,6 +13,7 @@ from dashboard.views.front import show_front
 from dashboard.views.headline import show_headline
 from dashboard.views.left_out import show_left_out
 from dashboard.views.overview import show_overview
+from studies.constraints import constraints_of
 from studies.database import StoreError
 from studies.frames import reports_frame, trials_frame
 from studies.records import DEFAULT_STORE, StudySummary
@@ -74,7 +75,7 @@ def show_study(store: Store, summaries: Sequence[StudySummary], summary: StudySu
     """Headline and tabs; only the open tab is drawn."""
     objectives = summary.study.objectives
     trials = store.trials(summary.study)
-    frame = trials_frame(trials, objectives)
+    frame = trials_frame(trials, objectives, constraints_of(summary.study))
     show_headline(summary, trials, objectives, live=is_live(summary))
     front, curves, studies = st.tabs(["Pareto front", "Learning curves", "All studies"], key="view", bind="query-params")
     if front.open:

@@ -3,21 +3,27 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 if TYPE_CHECKING:
     from nas.api import Study, open_study, search
+    from nas.budget import Budget
     from nas.config import StudyConfig
     from nas.errors import MissingExtra, NasError
     from nas.fidelity import Certificate, certificate
+    from nas.halving import Halving
     from nas.network import build
     from nas.training import train
     from searchspace.formats import load_variant
     from searchspace.spaces import scaling_space, stacking_space
+    from studies.constraints import Constraint
     from trainer.proxy_config import ProxyConfig
 
 _HOMES = {
+    "Budget": "nas.budget",
     "Certificate": "nas.fidelity",
+    "Constraint": "studies.constraints",
+    "Halving": "nas.halving",
     "MissingExtra": "nas.errors",
     "NasError": "nas.errors",
     "ProxyConfig": "trainer.proxy_config",
@@ -34,7 +40,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "Budget",
     "Certificate",
+    "Constraint",
+    "Halving",
     "MissingExtra",
     "NasError",
     "ProxyConfig",

@@ -1,28 +1,34 @@
 """The library behind the commands: run a search, open a study, read its front and its tables."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.budget import Budget
 from nas.config import StudyConfig
-from nas.driver import Driver, Listener
-from nas.engine import ENGINES
+from nas.driver import Driver
 from nas.engine import run as run_engine
 from nas.errors import NasError
-from nas.job import Evaluator, train_proxy
-from nas.kept_weights import Keep, KeptWeights, check_keep, check_writable, folder_of, writes_weights
-from nas.packing import Slots, gpu_slots
-from nas.premeasure import REAL, Measures, Premeasuring, check_premeasuring
-from searchspace.cost import cost
+from nas.evaluators import evaluator
+from nas.job import STATE_SHARE, Evaluator, Execution, takes
+from nas.kept_weights import Keep, KeptWeights, check_keep, check_writable, folder_of
+from nas.ledger import Ledger
+from nas.preflight import Asked, check_answers, check_candidates, check_devices, data_bytes, slots_for
+from nas.premeasure import REAL, Measures, Premeasuring
+from nas.progress_record import Listener
+from nas.reuse import Reuse
+from nas.samplers import check_sampler
+from studies.constraints import Constraint, constraints_of
+from studies.database import folder_beside
 from studies.pareto import pareto_front
 from studies.records import DEFAULT_STORE, Artifact, Objective, StudyRecord, Trial, TrialState
 from studies.store import Store
-from trainer.dataset_spec import SOURCES, parse_dataset
 
 if TYPE_CHECKING:
     import pandas as pd
+
+UNLIMITED = Budget()
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,11 @@ class Study:
         """The objectives in their order."""
         return self.record.objectives
 
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """What a trial must reach to stand on the front."""
+        return constraints_of(self.record)
+
     def trials(self) -> list[Trial]:
         """All trials by number, infeasible and failed ones with their reason."""
         return self.store.trials(self.record)
@@ -57,7 +68,11 @@ class Study:
 
     def front(self) -> list[Trial]:
         """The Pareto-optimal trials, best in the first objective first."""
-        return pareto_front(self.trials(), self.objectives)
+        return pareto_front(self.trials(), self.objectives, self.constraints)
+
+    def ledger(self) -> dict[str, float]:
+        """Device-seconds by category, as `nas.ledger.CATEGORIES` explains them, of all runs and drivers."""
+        return self.store.ledger.of(self.record)
 
     def artifacts(self) -> list[Artifact]:
         """The files that trials left, by their number; whether they are still there is not looked at."""
@@ -67,7 +82,7 @@ class Study:
         """One row a trial, with `on_front`; units are plain (parameters, FLOPs, fractions, seconds)."""
         from studies.frames import trials_frame
 
-        return trials_frame(self.trials(), self.objectives)
+        return trials_frame(self.trials(), self.objectives, self.constraints)
 
 
 def search(
@@ -76,45 +91,78 @@ def search(
     name: str | None = None,
     store: Store | str = DEFAULT_STORE,
     trials: int | None = None,
-    workers: int | None = None,
+    budget: Budget | None = None,
+    reuse: Sequence[str] = (),
     engine: str = "ray",
+    workers: int | None = None,
+    cpus_per_trial: float | None = None,
+    gpus_per_trial: float | None = None,
+    ray_address: str | None = None,
+    max_retries: int = 2,
+    step_timeout: float | None = None,
+    checkpoints: str | None = None,
     listener: Listener | None = None,
-    evaluate: Evaluator = train_proxy,
+    evaluate: Evaluator | None = None,
     measures: Measures = REAL,
     keep_weights: Keep = "front",
     weights_folder: Path | str | None = None,
 ) -> Study:
-    """Run a search until its study has `trials` trained trials (default: every feasible candidate up to 64) and return the study.
+    """Run a search until its `budget` is reached (default: every feasible candidate up to 64 trained trials) and return the study.
 
-    A study of the same name and configuration goes on where it stopped. Scores and latency that it asks for are measured first. Trained
-    networks leave their weights, recorded as artifacts, in `weights_folder` (shared by all workers; `nas-weights/STUDY` beside the store
-    `nas.db` unless named): those of the Pareto front, `all` or `none`; an evaluator that takes no `weights` leaves none.
-    KeyboardInterrupt leaves the study resumable. ValueError for bad input, NasError when every trial failed.
+    A study of the same name and configuration goes on where it stopped, its unfinished trials from their `checkpoints`: a folder or URL
+    that all workers share, written after each epoch; unless named, `nas-checkpoints` beside the store `nas.db`, written now and then.
+    Scores and latency that it asks for are measured first; what the studies named by `reuse` have measured alike is taken over. `trials`
+    is short for a budget of trials. A trial whose worker is lost begins again at most `max_retries` times; an epoch may take
+    `step_timeout` seconds. `ray_address` joins a running cluster: `auto` or HOST:PORT. Trained networks leave their weights, recorded as
+    artifacts, in `weights_folder` (shared by all workers; `nas-weights/STUDY` unless named): those of the Pareto front, `all` or `none`;
+    an evaluator that takes no `weights` leaves none. KeyboardInterrupt leaves the study resumable. ValueError for bad input, NasError when
+    every trial failed.
     """
     config = config or StudyConfig()
     name = name or config.space.name
-    _check_run(engine, trials, workers)
+    budget = _budget(budget, trials)
+    asked = Asked(engine=engine, workers=workers, cpus=cpus_per_trial, gpus=gpus_per_trial, ray_address=ray_address)
+    execution = Execution(max_retries=max_retries, step_timeout=step_timeout, ray_address=ray_address)
     check_keep(keep_weights)
-    _check_devices(config)
-    _check_candidates(config)
-    slots = _slots(config, engine, workers, _data_bytes(config))
-    keeps = keep_weights != "none" and config.trains and writes_weights(evaluate)
+    check_sampler(config, trials=budget.trials)
+    check_devices(config, asked)
+    check_candidates(config)
+    evaluate = evaluate or evaluator(config)
+    check_answers(config, evaluate)
+    slots = slots_for(config, asked, data_bytes(config))
+    keeps = keep_weights != "none" and config.trains and takes(evaluate, "weights")
     if keeps and weights_folder is not None:
         check_writable(Path(weights_folder))
     store = Store(store) if isinstance(store, str) else store
+    taken_over = Reuse(store, reuse, config) if reuse else None
     study = Study(store, store.open(name, config.to_dict()))
-    with store.driving(study.record):
+    with store.driving(study.record) as lease:
         weights = KeptWeights(store, study.record, folder_of(store.url, name, weights_folder), keep_weights) if keeps else None
         if weights is not None:
             weights.take_folder()
-        plan = Premeasuring(store, study.record, config, measures, listener).plan()
-        driver = Driver(store, study.record, config, plan, trials=trials, listener=listener, weights=weights)
+        ledger = Ledger(max(1, slots.workers))
+        with ledger.time("evaluation"):
+            plan = Premeasuring(store, study.record, config, measures, listener).plan()
+        driver = Driver(
+            store,
+            study.record,
+            config,
+            plan,
+            lease=lease,
+            ledger=ledger,
+            budget=budget,
+            reuse=taken_over,
+            listener=listener,
+            weights=weights,
+            checkpoints=(checkpoints or str(folder_beside(store.url, "checkpoints"))) if takes(evaluate, "checkpoints") else None,
+            state_share=STATE_SHARE if checkpoints is None else None,
+        )
         try:
             driver.notify()
-            run_engine(engine, driver, slots, evaluate)
+            run_engine(engine, driver, slots, evaluate, execution)
         finally:
             driver.stop()
-    _check_some_succeeded(driver.finished)
+    _check_some_succeeded(driver)
     return study
 
 
@@ -124,69 +172,16 @@ def open_study(name: str, *, store: Store | str = DEFAULT_STORE) -> Study:
     return Study(store, store.study(name))
 
 
-def default_workers(engine: str) -> int:
-    """One for the local engine, else one for each processor that this process may use."""
-    return 1 if engine == "local" else len(os.sched_getaffinity(0))
+def _budget(budget: Budget | None, trials: int | None) -> Budget:
+    if budget is not None and trials is not None:
+        raise ValueError("trials are part of the budget; give one of the two")
+    return budget or (UNLIMITED if trials is None else Budget(trials=trials))
 
 
-def _data_bytes(config: StudyConfig) -> int:
-    """The size of the images if they are in files, which are read, and packed if they are not yet, before a store is touched."""
-    spec = parse_dataset(config.proxy.dataset)
-    if not SOURCES[spec.name].files or not (config.trains or config.scores):
-        return 0
-    from trainer.packing.cache import opened
-
-    return int(opened(spec, config.proxy.image_size).images.nbytes)
-
-
-def _slots(config: StudyConfig, engine: str, workers: int | None, data_bytes: int) -> Slots:
-    """Room for `workers` trials at a time; unless named, one a processor, or as many as the GPUs' memory holds."""
-    if engine == "local" or not config.proxy.device.startswith("cuda"):
-        return Slots(workers=default_workers(engine) if workers is None else workers)
-    import torch
-
-    memory = [torch.cuda.get_device_properties(gpu).total_memory for gpu in range(torch.cuda.device_count())]
-    configs = [candidate.config for candidate in config.space.feasible() if candidate.config is not None]
-    fitting = gpu_slots(configs, config.proxy, memory, processors=default_workers(engine), data_bytes=data_bytes)
-    return fitting if workers is None else Slots(workers=workers, gpus=min(1.0, len(memory) / workers))
-
-
-def _check_run(engine: str, trials: int | None, workers: int | None) -> None:
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
-    for name, value in (("trials", trials), ("workers", workers)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if engine == "local" and workers is not None and workers > 1:
-        raise ValueError(f"the local engine trains in this process, one trial at a time, got workers={workers}; use --engine ray")
-
-
-def _check_candidates(config: StudyConfig) -> None:
-    """ValueError unless the space has feasible candidates whose proxies can be built and measured; before a store is touched."""
-    feasible = config.space.feasible()
-    check_premeasuring(config, len(feasible))
-    for candidate in feasible:
-        assert candidate.config is not None, "a feasible candidate has been built"
-        if config.trains or config.scores:
-            cost(config.proxy.proxy_of(candidate.config), config.proxy.image_size)
-        if config.latency_setting is not None:
-            cost(candidate.config, config.latency.image_size)
-
-
-def _check_devices(config: StudyConfig) -> None:
-    """NasError where CUDA is asked for and not there: a cluster would wait for such a worker for ever."""
-    latency = [] if config.latency_setting is None else [config.latency_setting.device]
-    if not any(device.startswith("cuda") for device in [config.proxy.device, *latency]):
-        return
-    import torch
-
-    if not torch.cuda.is_available():
-        why = "torch finds no CUDA device" if torch.version.cuda else "this torch is built without CUDA"
-        raise NasError(f"no CUDA device here ({why}); use --device cpu")
-
-
-def _check_some_succeeded(finished: Sequence[Trial]) -> None:
-    if finished and all(trial.state is TrialState.FAILED for trial in finished):
-        raise NasError(f"all {len(finished)} trials failed; the first: {finished[0].reason}")
-    if not finished:
+def _check_some_succeeded(driver: Driver) -> None:
+    """NasError unless a trial has brought a result, now or before."""
+    trained = driver.finished
+    if trained and all(trial.state is TrialState.FAILED for trial in trained):
+        raise NasError(f"all {len(trained)} trials failed; the first: {trained[0].reason}")
+    if not trained:
         raise NasError("no candidate could be trained; `nas show` has the reasons")

@@ -5,19 +5,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, field_validator, model_validator
 
+from nas.halving import Halving
 from searchspace.cost import COST_METRICS
 from searchspace.formats import is_file, read_mapping
 from searchspace.score_table import SCORE_TABLE, known_scores
 from searchspace.space import SearchSpace
 from searchspace.spaces import space_from_dict, stacking_space
+from studies.constraints import Constraint, check_constraints
 from studies.records import METRICS, Objective
 from trainer.latency_setting import LatencySetting
 from trainer.proxy_config import ProxyConfig
 
 PRESETS = Path(__file__).parent.parent / "studies" / "presets"
-SamplerName = Literal["auto", "exhaustive", "tpe", "random"]
+SamplerName = Literal["auto", "exhaustive", "random", "qmc", "tpe", "gp", "nsga2", "nsga3", "cmaes", "known-cost"]
 MAX_OBJECTIVES = 4
 
 
@@ -70,6 +72,9 @@ class StudyConfig(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**32)
     screen: InstanceOf[Screen] | None = None
     latency: InstanceOf[LatencyConfig] = LatencyConfig()
+    halving: InstanceOf[Halving] | None = None
+    require: tuple[InstanceOf[Constraint], ...] = ()
+    evaluator: str = "train"
 
     @field_validator("space", mode="before")
     @classmethod
@@ -91,6 +96,16 @@ class StudyConfig(BaseModel):
     def _read_latency(cls, value: Any) -> Any:
         return LatencyConfig(**value) if isinstance(value, dict) else value
 
+    @field_validator("halving", mode="before")
+    @classmethod
+    def _read_halving(cls, value: Any) -> Any:
+        return Halving(**value) if isinstance(value, dict) else value
+
+    @field_validator("require", mode="before")
+    @classmethod
+    def _read_require(cls, values: Any) -> Any:
+        return tuple(map(_read_constraint, values)) if isinstance(values, list | tuple) else values
+
     @field_validator("objectives", mode="before")
     @classmethod
     def _read_objectives(cls, values: Any) -> Any:
@@ -103,6 +118,24 @@ class StudyConfig(BaseModel):
         if not 1 <= len(metrics) <= MAX_OBJECTIVES or len(set(metrics)) < len(metrics):
             raise ValueError(f"a study has one to {MAX_OBJECTIVES} different objectives, got {metrics}")
         return values
+
+    @model_validator(mode="after")
+    def _check_require(self) -> Self:
+        check_constraints(self.require, self.reported)
+        return self
+
+    @property
+    def reported(self) -> tuple[str, ...]:
+        """The metrics that a trial of the study will have."""
+        origins = ("cost", "trained") if self.trains else ("cost",)
+        latency = () if self.latency_setting is None else ("latency_ms",)
+        return (*(name for name, metric in METRICS.items() if metric.origin in origins), *self.scores, *latency)
+
+    @property
+    def counts_memory(self) -> bool:
+        """Whether a trial's predicted memory is looked at; of the costs it alone takes longer to count than to store."""
+        named = [*(objective.metric for objective in self.objectives), *(bound.metric for bound in self.require)]
+        return "memory" in [*named, *(limit.metric for limit in self.space.limits)]
 
     @property
     def trains(self) -> bool:
@@ -140,6 +173,9 @@ class StudyConfig(BaseModel):
         """Plain JSON values; `from_dict` reads them back. Settings younger than version 0.3 are left out at their defaults."""
         screen = {} if self.screen is None else {"screen": asdict(self.screen)}
         latency = {} if self.latency == LatencyConfig() else {"latency": asdict(self.latency)}
+        halving = {} if self.halving is None else {"halving": asdict(self.halving)}
+        require = {"require": [constraint.to_dict() for constraint in self.require]} if self.require else {}
+        evaluator = {} if self.evaluator == "train" else {"evaluator": self.evaluator}
         return {
             "space": self.space.to_dict(),
             "proxy": self.proxy.to_dict(),
@@ -148,6 +184,9 @@ class StudyConfig(BaseModel):
             "seed": self.seed,
             **screen,
             **latency,
+            **halving,
+            **require,
+            **evaluator,
         }
 
     @classmethod
@@ -178,7 +217,8 @@ def first_problem(error: Exception) -> str:
         return str(error)
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
-    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
 
 
 def _read_objective(value: Any) -> Any:
@@ -186,4 +226,12 @@ def _read_objective(value: Any) -> Any:
         return Objective.of(value)
     if isinstance(value, dict):
         return Objective(**value)
+    return value
+
+
+def _read_constraint(value: Any) -> Any:
+    if isinstance(value, str):
+        return Constraint.parse(value)
+    if isinstance(value, dict):
+        return Constraint.from_dict(value)
     return value

@@ -1,232 +1,185 @@
-"""One search as its engine sees it: the next trial to train, and what becomes of it; the only writer of the store.
+"""One search as its engine sees it: the next trial to train, and what becomes of it.
 
-Engines differ in where a trial runs; what is asked, recorded and resumed is decided here, once.
+Engines differ in where a trial runs; what is asked, recorded, stopped early and taken up again is decided here, once.
 """
 
 import logging
-import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Sequence
 
+from nas.attempts import AttemptFolders
+from nas.budget import Budget
 from nas.config import StudyConfig
 from nas.job import Job, Step
+from nas.judge import GOES_ON, Judge, Verdict
 from nas.kept_weights import KeptWeights
-from nas.sampler import Sampler, params_key
+from nas.ledger import Ledger
+from nas.memory_turns import MemoryTurns
+from nas.neighbours import Neighbours
+from nas.pace import Pace
+from nas.premeasure import Plan
+from nas.progress_record import Listener, Progress
+from nas.reuse import Reuse, Reused
+from nas.roster import UNLIMITED, Roster, wanted_trials
+from nas.rungs import epochs_of
+from nas.samplers import Sampler
+from nas.spending import Spending
+from nas.trial_writer import TrialWriter
 from searchspace.model_config import ModelConfig
-from searchspace.space import Candidate
 from studies.fidelity import fidelity_text
-from studies.records import TRAINED, NewTrial, Report, StudyRecord, Trial, TrialState
+from studies.records import TRAINED, Lease, Report, StudyRecord, Trial, TrialState
 from studies.store import Store
 
-if TYPE_CHECKING:
-    from nas.premeasure import Plan
-
-DEFAULT_MAX_TRIALS = 64
-DEFAULT_MAX_UNTRAINED = 2000
+NEARLY = 8  # so few trials before the end, other drivers are asked for their news before each new one
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a search stands; `best` is the best trial so far in the first objective, `seconds_left` an estimate or None.
-
-    `stage` says what happens before the first trial; `done` and `total` then count candidates.
-    """
-
-    study: str
-    proxy: str
-    done: int
-    running: tuple[Trial, ...]
-    total: int
-    failed: int
-    best: Trial | None
-    last: Trial | None
-    seconds_left: float | None
-    stage: str | None = None
-
-
-Listener = Callable[[Progress], None]
-
-
 class Driver:
-    """Feeds an engine with the trials that a study still lacks and records what comes back."""
+    """Feeds an engine with the trials that a study still lacks, within its budget, and records what comes back.
+
+    `checkpoints` is the folder below which trainings leave their state, if any; a training of one epoch has none to leave. With
+    `state_share` they spend about this part of their time on it, where none waits at a rung for its state, else after each epoch.
+    """
 
     def __init__(
         self,
         store: Store,
         study: StudyRecord,
         config: StudyConfig,
-        plan: "Plan",
+        plan: Plan,
         *,
-        trials: int | None = None,
+        lease: Lease,
+        ledger: Ledger,
+        budget: Budget = UNLIMITED,
+        reuse: Reuse | None = None,
         listener: Listener | None = None,
         weights: KeptWeights | None = None,
+        checkpoints: str | None = None,
+        state_share: float | None = None,
     ) -> None:
-        self._store, self.study, self.config, self._plan = store, study, config, plan
-        self._listener = listener
-        self._weights = weights
+        self._store, self.study, self.config, self._plan, self._lease = store, study, config, plan, lease
+        self._reuse, self._listener, self._weights, self.ledger = reuse, listener, weights, ledger
+        self._state_share = None if config.halving is not None and config.halving.mode == "promote" else state_share
+        self._folders = None if checkpoints is None or config.proxy.epochs == 1 else AttemptFolders(checkpoints, study)
+        self._writer = TrialWriter(store, study, config, lease, self._folders)
+        self._neighbours = Neighbours(store, study, lease)
+        self._spending = Spending(store, study, lease, budget, ledger)
+        self._judge = Judge(config)
+        self._roster = Roster(config, plan.feasible, wanted_trials(config, budget, len(plan.feasible)))
+        self._pace = Pace(config.proxy.epochs)
+        self._turns = MemoryTurns()
         self.interrupted = False
-        store.requeue_running(study)
-        feasible = [candidate for candidate in plan.candidates if candidate.feasible]
-        stored = self._record_infeasible()
-        if weights is not None:
-            weights.resume(stored)
-        self._wanted = _default_trials(config, len(feasible)) if trials is None else trials
-        keys = {params_key(candidate.params) for candidate in feasible}
-        found_infeasible = [trial for trial in stored if trial.state is TrialState.INFEASIBLE and params_key(trial.params) in keys]
-        self._trainable = len(feasible) - len(found_infeasible)  # these ran out of memory
-        self._sampler = Sampler(config, feasible, stored, trials=self._wanted)
-        self._queue = deque(trial for trial in stored if trial.state is TrialState.QUEUED)
-        self._finished = [trial for trial in stored if trial.state in TRAINED]
         self._running: dict[int, Trial] = {}
-        self._alone: deque[Trial] = deque()  # ran out of memory beside others, and wait for the machine to themselves
-        self._tried_alone: set[int] = set()
-        self._started_at: float | None = None
-        self._epochs_seen = 0
+        self._losses: Counter[int] = Counter()
+        self._exhausted = False
         self._last: Trial | None = None
+        with ledger.time("sampling"):
+            self.sampler = Sampler(config, plan.feasible, self._take_over_study(), trials=self._roster.wanted, premeasured=plan.values)
 
-    @property
-    def total(self) -> int:
-        """How many trained trials the study shall have: as many as asked for, or as can be."""
-        return min(self._trainable, self._wanted)
-
-    @property
-    def missing(self) -> int:
-        """How many trained trials the study still lacks, running ones counted as there."""
-        return max(0, self.total - len(self._finished) - len(self._running))
+    def _take_over_study(self) -> Sequence[Trial]:
+        """Learn all that is stored of the study, and put in order what a killed driver left; returns all trials as they stand then."""
+        self._store.reclaim(self.study, self._lease)
+        self._roster.put_all(self._writer.record_rejected(self._plan))
+        self._judge.learn_all(self._roster.all, self._store.reports(self.study) if self._judge.stops_early else {})
+        stored = self._roster.all
+        if self._weights is not None:
+            self._weights.resume([trial for trial in stored if trial.state is not TrialState.RUNNING])  # those are another driver's
+        if self._folders is not None:
+            self._folders.sweep(trial.number for trial in stored if trial.state.finished)
+        self._spending.found(stored)
+        return stored
 
     @property
     def running(self) -> int:
-        """How many trials are being trained now."""
+        """How many trials are being trained for this driver now."""
         return len(self._running)
 
     @property
+    def over(self) -> bool:
+        """Whether nothing runs here any more and nothing is left to begin."""
+        return not self._running and self._why_ended() is not None
+
+    @property
     def finished(self) -> tuple[Trial, ...]:
-        """The trained trials, failed ones among them."""
-        return tuple(self._finished)
+        """The trained trials, pruned and failed ones among them."""
+        return self._roster.trained
 
     def next_trial(self, *, worker: str | None = None) -> Trial | None:
-        """A trial to train now, marked as running: first one that an earlier run left, then a new one.
+        """A trial to train now, marked as running: first one that was begun before, then one to promote, then a new one.
 
-        None when nothing is missing, and while a trial that needs the machine to itself runs or waits for the others to end.
+        None when nothing is left to begin, and while a trial that needs the machine to itself runs or waits for the others to end.
         """
         self._check_interrupt()
-        if self.missing == 0 or (self._running and (self._alone or self._tried_alone & self._running.keys())):
+        self._spending.flush(at_once=False)
+        self._hear()
+        if self._turns.holds_back(self._running) or self._spending.why_ended() is not None:
             return None
-        trial = self._waiting() or self._new_trial()
-        if trial is None:
-            return None
-        self._store.start(trial, worker=worker)
-        self._started_at = self._started_at or time.monotonic()
-        self._running[trial.number] = replace(trial, state=TrialState.RUNNING, worker=worker, metrics={}, fidelity={}, reason=None)
-        self.notify()
+        trial = self._begin_again(worker) or self._begin_new(worker)
+        if trial is not None:
+            self.notify()
         return trial
 
     def job(self, trial: Trial) -> Job:
         """What a worker needs to train `trial`."""
         assert trial.model is not None, "a trial without an architecture is never queued"
-        weights = None if self._weights is None else self._weights.file(trial.number)
-        return Job(model=ModelConfig.from_dict(trial.model), proxy=self.config.proxy, seed=trial.seed, weights=weights)
+        return Job(
+            model=ModelConfig.from_dict(trial.model),
+            proxy=self.config.proxy,
+            seed=trial.seed,
+            weights=None if self._weights is None else self._weights.file(trial.number),
+            checkpoints=trial.checkpoint,
+            state_share=self._state_share,
+        )
 
-    def record(self, trial: Trial, step: Step) -> None:
-        """Store what a worker's step brought: a report, the end of the trial, or both."""
-        if step.result is not None:
-            report = Report(step.result.epoch, step.result.metrics)
-            fidelity = {**step.result.fidelity, **self.config.latency_fidelity}
-            self._store.report(trial, report, fidelity=fidelity)
-            self._epochs_seen += 1
-            self._running[trial.number] = replace(self._running[trial.number], metrics=report.metrics, fidelity=fidelity)
-        if step.state is TrialState.INFEASIBLE and len(self._running) > 1 and trial.number not in self._tried_alone:
-            self._postpone(trial, step.reason)
-        elif step.state is not None:
-            state, reason = self._checked(trial, step)
-            self._finish(trial, state, reason)
+    def record(self, trial: Trial, step: Step) -> bool:
+        """Store what a worker's step brought: a report, the end of the trial, or both; whether the trial goes on here."""
+        running = self._running.get(trial.number)
+        if running is None:  # another driver has it now
+            return False
+        self.ledger.step(trial.number, step.spent, epoch=None if step.result is None else step.result.epoch)
+        if step.result is None or step.result.epoch > epochs_of(running):  # or it repeats what an earlier attempt has reported
+            self._take_in(running, step)
+        self._spending.flush(at_once=False)
         self.notify()
         self._check_interrupt()
+        return trial.number in self._running
+
+    def lost(self, trial: Trial, reason: str, *, retries: int) -> None:
+        """A worker died under a trial, which goes back to the queue, `retries` times at most."""
+        if (running := self._running.get(trial.number)) is None:
+            return
+        self._losses[trial.number] += 1
+        if (losses := self._losses[trial.number]) > retries:
+            self._leave(running, Verdict(TrialState.FAILED, f"the worker was lost {losses} times: {reason}"))
+        else:
+            log.warning("the worker of trial %d was lost, another one goes on with it: %s", trial.number, reason)
+            self._leave(running, Verdict(TrialState.QUEUED))
+        self.notify()
+
+    def conclude(self) -> None:
+        """Prune the trials that wait at a rung when all others have ended; as long as another driver's run, they may yet be promoted."""
+        self._hear(at_once=True)
+        if self.over and self._spending.why_ended() is None and not self._roster.count(TrialState.RUNNING, TrialState.QUEUED):
+            for trial in tuple(self._roster.of(TrialState.PAUSED).values()):
+                self._leave(trial, self._judge.of_left_behind(trial))
+        self.notify()
 
     def progress(self) -> Progress:
         """Where the search stands now."""
-        failed = sum(trial.state is TrialState.FAILED for trial in self._finished)
         running = tuple(self._running.values())
-        proxy = fidelity_text([self.config.fidelity()])
         return Progress(
-            self.study.name, proxy, len(self._finished), running, self.total, failed, self._best(), self._last, self._seconds_left()
-        )
-
-    def stop(self) -> None:
-        """Put what is still running back in the queue, for the next run of the same search."""
-        self._running.clear()
-        self._store.requeue_running(self.study)
-
-    def _check_interrupt(self) -> None:
-        if self.interrupted:
-            raise KeyboardInterrupt
-
-    def _waiting(self) -> Trial | None:
-        """A trial that has been asked for before."""
-        if self._alone:
-            self._tried_alone.add(self._alone[0].number)
-            return self._alone.popleft()
-        return self._queue.popleft() if self._queue else None
-
-    def _postpone(self, trial: Trial, reason: str | None) -> None:
-        """Queue a trial that ran out of the memory that it shared with others, to be trained again without them."""
-        log.warning("trial %d is trained again alone: %s", trial.number, reason)
-        del self._running[trial.number]
-        self._store.requeue(trial)
-        self._alone.append(trial)
-
-    def _checked(self, trial: Trial, step: Step) -> tuple[TrialState, str | None]:
-        """The state of an ended trial; one that lacks an objective has failed, whatever its worker says."""
-        assert step.state is not None, "a trial without a state has not ended"
-        measured = self._running[trial.number]
-        lacking = [objective.metric for objective in self.config.objectives if measured.value(objective.metric) is None]
-        if step.state is TrialState.COMPLETE and lacking:
-            return TrialState.FAILED, f"no {', no '.join(lacking)} was reported"
-        return step.state, step.reason
-
-    def _finish(self, trial: Trial, state: TrialState, reason: str | None) -> None:
-        if self._weights is not None and state is TrialState.COMPLETE:
-            self._weights.record(trial)
-        fidelity = None if self.config.trains else self.config.fidelity()
-        self._store.finish(trial, state, reason=reason, fidelity=fidelity)
-        finished = replace(self._running.pop(trial.number), state=state, reason=reason)
-        finished = finished if fidelity is None else replace(finished, fidelity=fidelity)
-        if state is TrialState.FAILED:
-            log.warning("trial %d failed: %s", trial.number, reason)
-        if state in TRAINED:
-            self._finished.append(finished)
-        else:
-            self._trainable -= 1
-        self._last = finished
-        self._sampler.tell(finished)
-        if self._weights is not None:
-            self._weights.settle(finished, self._finished)
-
-    def _new_trial(self) -> Trial | None:
-        candidate = self._sampler.ask()
-        if candidate is None:
-            return None
-        return self._store.add(self.study, [self._new(candidate)])[0]
-
-    def _record_infeasible(self) -> list[Trial]:
-        """Store the candidates that must not be trained, each with its reason, once; returns all stored trials."""
-        stored = self._store.trials(self.study)
-        known = {params_key(trial.params) for trial in stored}
-        new = [candidate for candidate in self._plan.candidates if not candidate.feasible and params_key(candidate.params) not in known]
-        return stored + self._store.add(self.study, [self._new(candidate) for candidate in new])
-
-    def _new(self, candidate: Candidate) -> NewTrial:
-        return NewTrial(
-            params=dict(candidate.params),
-            seed=self.config.seed,
-            state=TrialState.QUEUED if candidate.feasible else TrialState.INFEASIBLE,
-            model=candidate.config.to_dict() if candidate.config else None,
-            cost=asdict(candidate.cost) if candidate.cost else {},
-            premeasured=self._plan.premeasured(candidate),
-            reason=candidate.reason,
+            study=self.study.name,
+            proxy=fidelity_text([self.config.fidelity()]),
+            done=self._roster.count(*TRAINED),
+            running=running,
+            total=self._roster.total,
+            failed=self._roster.count(TrialState.FAILED),
+            best=self._roster.best,
+            last=self._last,
+            seconds_left=self._pace.seconds_left(self._roster.missing, running),
+            paused=self._roster.count(TrialState.PAUSED),
+            ended=self._why_ended(),
+            sampler=f"{self.sampler.name}: {self.sampler.why}",
         )
 
     def notify(self) -> None:
@@ -234,22 +187,162 @@ class Driver:
         if self._listener is not None:
             self._listener(self.progress())
 
-    def _best(self) -> Trial | None:
-        objective = self.config.objectives[0]
-        complete = [trial for trial in self._finished if trial.state is TrialState.COMPLETE]
-        sign = -1 if objective.direction == "maximize" else 1
-        return min(complete, key=lambda trial: sign * trial.value(objective.metric), default=None)  # type: ignore[operator]  # all have one
+    def stop(self) -> None:
+        """Put what is still running here back in the queue, for the next run of the same search."""
+        for number in self._running:
+            self.ledger.ended(number, None)
+        self._running.clear()
+        self._store.requeue_running(self.study, driver=self._lease.id)
+        self._spending.flush()
 
-    def _seconds_left(self) -> float | None:
-        """The epochs still to come at the rate of this run so far."""
-        if self._epochs_seen == 0 or self._started_at is None:
+    def _check_interrupt(self) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    def _why_ended(self) -> str | None:
+        """Why nothing more is begun, in words; None while there is something."""
+        if (why := self._spending.why_ended()) is not None:
+            return why
+        if self._waiting() is not None or (self._roster.missing and not self._exhausted):
             return None
-        epochs = self.config.proxy.epochs
-        begun = sum(int(trial.fidelity.get("epochs", 0)) for trial in self._running.values())
-        left = (self.missing + len(self._running)) * epochs - begun
-        return left * (time.monotonic() - self._started_at) / self._epochs_seen
+        return self._roster.why_complete
 
+    def _waiting(self) -> Trial | None:
+        """The trial to go on with before a new one is begun."""
+        queued = self._turns.first(self._roster.of(TrialState.QUEUED)) if self._roster.missing else None
+        return queued or self._judge.promotable(self._roster.of(TrialState.PAUSED))
 
-def _default_trials(config: StudyConfig, feasible: int) -> int:
-    """A trial that is not trained costs next to nothing, so that every candidate becomes one."""
-    return DEFAULT_MAX_TRIALS if config.trains else min(feasible, DEFAULT_MAX_UNTRAINED)
+    def _begin_again(self, worker: str | None) -> Trial | None:
+        """A trial that was begun before."""
+        while (trial := self._waiting()) is not None:
+            verdict = self._judge.of_stored(trial) if trial.state is TrialState.QUEUED else GOES_ON
+            begun = self._writer.begin_again(trial, worker=worker, decided=not verdict.goes_on)
+            if begun is None:  # another driver was faster
+                self._notice(self._store.trial(self.study, trial.number))
+                continue
+            if verdict.goes_on:
+                self._turns.begun(trial.number)
+                return self._begun(begun, reported=epochs_of(trial))
+            self._leave(begun, verdict)  # its driver died between the report and what it decides
+        return None
+
+    def _begin_new(self, worker: str | None) -> Trial | None:
+        """A new trial that has to be trained; on the way there those of which the results are known from other studies."""
+        while self._roster.missing and self._spending.why_ended() is None:
+            self._hear(at_once=self._roster.missing <= NEARLY)
+            with self.ledger.time("sampling"):
+                candidate = self.sampler.ask()
+            if candidate is None:
+                self._exhausted = True
+                return None
+            trial = self._writer.begin_new(candidate, self._plan, worker=worker)
+            reused = None if self._reuse is None or trial is None else self._reuse.of(candidate)
+            if trial is None:  # another driver has it, and others maybe
+                self.sampler.take(candidate.params)
+                self._hear(at_once=True)
+            elif reused is not None:
+                self._take_over_results(trial, reused)
+            else:
+                return self._begun(trial)
+        return None
+
+    def _begun(self, trial: Trial, *, reported: int = 0) -> Trial:
+        """Note that a trial runs here now; `reported` is the last epoch that an earlier attempt reported."""
+        self._running[trial.number] = trial
+        self._roster.put(trial)
+        self.ledger.started(trial.number, epoch=reported)
+        self._pace.begin()
+        return trial
+
+    def _take_over_results(self, trial: Trial, reused: Reused) -> None:
+        """Let a trial have the results of another study's instead of training it."""
+        self._roster.put(trial)
+        *earlier, last = reused.reports
+        for report in earlier:
+            self._writer.report(self._writer.measured(trial, report, {**reused.fidelity, "epochs": report.step}), report)
+        self._judge.learn(trial, reused.reports)
+        measured = self._writer.measured(trial, last, reused.fidelity)
+        self._leave(measured, Verdict(TrialState.COMPLETE, f"taken over from {reused.origin}"), last=last)
+
+    def _take_in(self, running: Trial, step: Step) -> None:
+        """Store what is new of a running trial, and let it go where it may not go on."""
+        report = None
+        if (result := step.result) is not None:
+            report = Report(result.epoch, result.metrics)
+            running = self._writer.measured(running, report, result.fidelity)
+            self._pace.step()
+        verdict = self._verdict(running, step)
+        if verdict.state.finished:
+            self._leave(running, verdict, last=report)
+            return
+        if report is not None and not self._writer.report(running, report):
+            self._notice(self._store.trial(self.study, running.number))
+            return
+        self._running[running.number] = running
+        if not verdict.goes_on:
+            self._leave(running, verdict)
+
+    def _verdict(self, running: Trial, step: Step) -> Verdict:
+        """What becomes of a running trial: as its reports say, unless it must wait for memory, or for the next run."""
+        verdict = self._judge.of_step(running, step)
+        if verdict.state is TrialState.INFEASIBLE and self._turns.wants_one(running.number, self._running):
+            log.warning("trial %d is trained again alone: %s", running.number, verdict.reason)
+            return Verdict(TrialState.QUEUED)
+        return Verdict(TrialState.QUEUED) if verdict.goes_on and self._spending.out_of_time else verdict
+
+    def _leave(self, trial: Trial, verdict: Verdict, *, last: Report | None = None) -> None:
+        """Let a trial come to rest: finished, with its last report if that is not stored yet, at a rung or in the queue."""
+        left = self._writer.leave(trial, verdict, last=last)
+        if left is None:
+            self._notice(self._store.trial(self.study, trial.number))
+            return
+        if self._running.pop(trial.number, None) is not None:
+            self.ledger.ended(trial.number, None if left.state is TrialState.QUEUED else left.state)
+        elif left.state is TrialState.PRUNED:
+            self.ledger.pruned(trial.number)
+        self._roster.put(left)
+        if left.state.finished:
+            self._settle(left)
+
+    def _tell(self, ended: Trial) -> None:
+        """Let sampler and budget know how a trial ended, here or elsewhere."""
+        self._spending.found([ended])
+        self.sampler.tell(ended)
+
+    def _settle(self, ended: Trial) -> None:
+        """Put in order what a trial of ours leaves behind."""
+        self._tell(ended)
+        self._last = ended
+        if ended.state is TrialState.FAILED:
+            log.warning("trial %d failed: %s", ended.number, ended.reason)
+        if self._weights is not None:
+            if ended.state is TrialState.COMPLETE:
+                self._weights.record(ended)
+            self._weights.settle(ended, self._roster.trained)
+        if self._folders is not None:
+            self._folders.discard(ended.number)
+
+    def _hear(self, *, at_once: bool = False) -> None:
+        """Take in what other drivers of the study have written."""
+        news = [trial for trial in self._neighbours.news(at_once=at_once) if trial != self._roster.get(trial.number)]
+        others = [trial for trial in news if trial.number not in self._running and epochs_of(trial)]
+        self._judge.learn_all(others, self._store.reports(self.study) if others and self._judge.stops_early else {})
+        for trial in news:
+            self._notice(trial)
+
+    def _notice(self, trial: Trial) -> None:
+        """Take in how a trial stands, which others may have begun, ended or taken over."""
+        if trial.number in self._running:
+            if trial.driver == self._lease.id and trial.state is TrialState.RUNNING:
+                return
+            log.warning("trial %d has been taken over by another driver", trial.number)  # this one was cut off for longer than its lease
+            del self._running[trial.number]
+            self.ledger.ended(trial.number, None)
+        before = self._roster.get(trial.number)
+        if before is not None and before.state.finished:
+            return
+        self._roster.put(trial)
+        if trial.state.finished:
+            self._tell(trial)
+        elif before is None:
+            self.sampler.take(trial.params)

@@ -2,7 +2,8 @@
 
 ValueError                     bad input, raised by the lower packages with names, values and the rule
 ├── StoreError                 the store cannot be used (studies.database)
-│   └── StudyMismatch          the study exists with another configuration (studies.store)
+│   ├── StudyMismatch          the study exists with another configuration (studies.store)
+│   └── Taken                  the study holds this candidate already (studies.trial_changes)
 └── NasError                   the search cannot go on
     └── MissingExtra           an optional dependency is not installed
 """

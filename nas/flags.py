@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nas.config import LatencyConfig, Screen, StudyConfig
+from nas.halving import Halving
 from searchspace.formats import load_variant
 from searchspace.quantity import parse_fraction, parse_integers
 from searchspace.sizes import Limit, Target
@@ -12,12 +13,16 @@ from searchspace.spaces import SPACES
 from trainer.proxy_config import ProxyConfig
 
 Flags = Mapping[str, Any]
+STACKING_FLAGS = ("channels", "group_channels", "l1", "l3", "kernel_size", "target", "tolerance", "limit", "style")
 SPACE_FLAGS: Mapping[str, tuple[str, ...]] = {
-    "stacking": ("channels", "group_channels", "l1", "l3", "target", "tolerance", "limit", "style"),
+    "stacking": STACKING_FLAGS,
+    "wide": STACKING_FLAGS,
     "scaling": ("phi", "base", "target", "limit", "style"),
 }
 PROXY_FLAGS = ("dataset", "image_size", "epochs", "train_fraction", "channel_divisor", "batch_size", "recipe", "precision", "device")
 LATENCY_FLAGS = {"latency_batch": "batch_size", "latency_size": "image_size"}
+STUDY_FLAGS = {"sampler": "sampler", "seed": "seed", "objective": "objectives", "require": "require", "evaluator": "evaluator"}
+HALVING_FLAGS = ("eta", "min_epochs")
 
 
 def study_config(file: str | None, flags: Flags) -> StudyConfig:
@@ -27,12 +32,10 @@ def study_config(file: str | None, flags: Flags) -> StudyConfig:
         if given:
             raise ValueError(f"--config decides the whole study; leave out {', '.join(map(_flag, given))}")
         return StudyConfig.read(file)
-    values: dict[str, Any] = {name: given[name] for name in ("sampler", "seed") if name in given}
-    if "objective" in given:
-        values["objectives"] = given["objective"]
+    values: dict[str, Any] = {key: given[flag] for flag, key in STUDY_FLAGS.items() if flag in given}
     values["space"] = _space(given.get("space", "stacking"), given)
     values["proxy"] = ProxyConfig(**{name: _proxy_value(name, given[name]) for name in PROXY_FLAGS if name in given})
-    values |= _screen(given) | _latency(given)
+    values |= _screen(given) | _latency(given) | _halving(given)
     return StudyConfig.from_dict(values, source="flags")
 
 
@@ -43,6 +46,14 @@ def _screen(given: Flags) -> dict[str, Screen]:
         return {}
     keep = {"keep": parse_fraction(given["keep"], whole=True)} if "keep" in given else {}
     return {"screen": Screen(score=given["screen"], **keep)}
+
+
+def _halving(given: Flags) -> dict[str, Halving]:
+    if "early_stopping" not in given:
+        if alone := [flag for flag in HALVING_FLAGS if flag in given]:
+            raise ValueError(f"{_flag(alone[0])} goes with --early-stopping stop or --early-stopping promote")
+        return {}
+    return {"halving": Halving(mode=given["early_stopping"], **{flag: given[flag] for flag in HALVING_FLAGS if flag in given})}
 
 
 def _latency(given: Flags) -> dict[str, LatencyConfig]:
@@ -67,7 +78,8 @@ def _space(name: str, given: Flags) -> SearchSpace:
         arguments["target"] = Target.parse(given["target"], parse_fraction(given.get("tolerance", "2%")))
     elif "tolerance" in given:
         default = SPACES[name]().target
-        assert default is not None, "only a space with a target takes a tolerance"
+        if default is None:
+            raise ValueError(f"the space {name!r} has no target unless one is named; --tolerance goes with --target 30M")
         arguments["target"] = Target(default.value, default.metric, parse_fraction(given["tolerance"]))
     return SPACES[name](**arguments)
 
@@ -94,6 +106,7 @@ _PARSE: Mapping[str, Callable[[Any], Any]] = {
     "group_channels": parse_integers,
     "l1": parse_integers,
     "l3": parse_integers,
+    "kernel_size": parse_integers,
     "phi": parse_numbers,
     "base": load_variant,
     "style": _parse_style,

@@ -1,6 +1,5 @@
 """What trained networks know, as files beside the store: which trials keep theirs, and what is recorded of each."""
 
-import inspect
 import logging
 import shutil
 import tempfile
@@ -9,8 +8,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from nas.errors import NasError
-from nas.job import Evaluator, weights_file
+from nas.job import weights_file
 from searchspace.formats import file_stem
+from studies.constraints import constraints_of
 from studies.database import folder_beside
 from studies.pareto import pareto_front
 from studies.records import Artifact, StudyRecord, Trial, TrialState
@@ -67,7 +67,7 @@ class KeptWeights:
         """Where only the front's are kept, give up the weights of trials that do not stand on it."""
         if self._keep != "front":
             return
-        front = {trial.number for trial in pareto_front(trained, self._study.objectives)}
+        front = {trial.number for trial in pareto_front(trained, self._study.objectives, constraints_of(self._study))}
         here = {number for number, artifact in self._recorded.items() if artifact.path == self.file(number).resolve()}
         for number in sorted(here - front):
             self._discard(number)
@@ -130,12 +130,6 @@ def check_writable(folder: Path) -> None:
 
 def _not_writable(folder: Path, error: OSError) -> NasError:
     return NasError(f"cannot write to the folder {folder}: {error.strerror}; --keep-weights none searches without it")
-
-
-def writes_weights(evaluate: Evaluator) -> bool:
-    """Whether an evaluator takes the argument `weights`, the file for what the trained network knows."""
-    parameters = inspect.signature(evaluate).parameters
-    return "weights" in parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
 
 def recorded_weights(store: Store, study: StudyRecord) -> dict[int, Artifact]:

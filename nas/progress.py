@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas.driver import Progress
+from nas.progress_record import Progress
 from searchspace.model_config import ModelConfig
 from studies.records import METRICS, Objective, Trial, TrialState
 
@@ -23,6 +23,7 @@ class ProgressView:
         self._live = Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
         self._lines = 0
         self._stage: str | None = None
+        self._ended: str | None = None
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -38,17 +39,26 @@ class ProgressView:
         if progress.stage is not None:
             self._show_stage(progress, progress.stage)
         elif progress.last is None and progress.done >= progress.total:
-            self._console.print(f"study {progress.study!r} has its {_trials(progress.done)}; nothing is left to do", markup=False)
+            self._say_end(progress, f"has its {_trials(progress.done)}; nothing is left to do")
         elif self._live is not None:
             self._live.update(self._panel(progress))
         elif progress.last is None and not progress.running:
             before = f"; {progress.done} done before" if progress.done else ""
+            chosen = f"; {progress.sampler}" if progress.sampler else ""
             self._console.print(
-                f"study {progress.study!r}: {_trials(progress.total)} of {progress.proxy}{before}", markup=False, soft_wrap=True
+                f"study {progress.study!r}: {_trials(progress.total)} of {progress.proxy}{before}{chosen}", markup=False, soft_wrap=True
             )
         elif progress.last is not None and progress.done > self._lines and (_trained(progress.last) or progress.done == progress.total):
             self._lines = progress.done
             self._console.print(self._line(progress, progress.last), markup=False, soft_wrap=True)
+        if progress.ended is not None and not progress.running and progress.done < progress.total:
+            self._say_end(progress, f"ends here: {progress.ended}")
+
+    def _say_end(self, progress: Progress, text: str) -> None:
+        """Why nothing more happens, once."""
+        if text != self._ended:
+            self._ended = text
+            self._console.print(f"study {progress.study!r} {text}", markup=False, soft_wrap=True)
 
     def _show_stage(self, progress: Progress, stage: str) -> None:
         """A line for each stage when it begins; on a terminal how far it is, too."""
@@ -64,7 +74,8 @@ class ProgressView:
 
     def _panel(self, progress: Progress) -> Group:
         head = Table.grid(padding=(0, 2))
-        counts = f"{progress.done} of {progress.total} trials" + (f", {progress.failed} failed" if progress.failed else "")
+        others = {"failed": progress.failed, "paused": progress.paused}
+        counts = f"{progress.done} of {progress.total} trials" + "".join(f", {count} {state}" for state, count in others.items() if count)
         head.add_row(Text(progress.study, style="bold"), ProgressBar(total=progress.total, completed=progress.done, width=30), counts)
         left = Text(f"  {_minutes(progress.seconds_left)}", style="dim")
         running = [Text(f"  trial {trial.number}: {self._state(trial)}", style="cyan") for trial in progress.running]

@@ -37,3 +37,38 @@ def troubled(log: Path) -> Callable[..., Any]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return counting(log, misbehave, top1=lambda config: float("nan") if config.depths[2] == 5 else config.depths[2] / 100)
+
+
+def resumable(
+    log: Path, misbehave: Callable[[int, int], None] | None = None, metrics: Callable[[int, int], dict[str, float]] | None = None
+) -> Callable[..., Any]:
+    """Leaves its state in `checkpoints` after each epoch and goes on from it; each epoch that is worked adds `L3.epoch` to `log`.
+
+    `misbehave(L3, epoch)` is called before an epoch is worked; `metrics(L3, epoch)` are its results, top-1 L3 / 100 by default.
+    """
+
+    def evaluate(config: Any, proxy: Any, *, seed: int, checkpoints: Path | None = None) -> Iterator[Any]:
+        from trainer.proxy_config import ProxyResult
+
+        l3 = config.depths[2]
+
+        def result(epoch: int) -> Any:
+            found = metrics(l3, epoch) if metrics else {"top1": l3 / 100, "loss": 1.0 / epoch}
+            return ProxyResult(epoch=epoch, metrics=found, fidelity=proxy.fidelity(epochs=epoch, seed=seed))
+
+        state = None if checkpoints is None else Path(checkpoints, "state")
+        done = int(state.read_text()) if state is not None and state.exists() else 0
+        for epoch in range(1, proxy.epochs + 1):
+            if epoch > done:
+                if misbehave is not None:
+                    misbehave(l3, epoch)
+                with log.open("a") as file:
+                    file.write(f"{l3}.{epoch}\n")
+                if state is not None:
+                    state.parent.mkdir(parents=True, exist_ok=True)
+                    hidden = state.with_name(".state")
+                    hidden.write_text(str(epoch))
+                    hidden.replace(state)
+            yield result(epoch)
+
+    return evaluate

@@ -39,10 +39,10 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return address
 
 
-def add(store: Store, study: StudyRecord, candidate: Candidate) -> Trial:
+def add(store: Store, study: StudyRecord, candidate: Candidate, *, seed: int = 0) -> Trial:
     new = NewTrial(
         params=candidate.params,
-        seed=0,
+        seed=seed,
         state=TrialState.QUEUED if candidate.feasible else TrialState.INFEASIBLE,
         model=candidate.config.to_dict() if candidate.config else None,
         cost=dataclasses.asdict(candidate.cost) if candidate.cost else {},
@@ -67,7 +67,7 @@ def fill(store: Store, name: str = "stacking") -> StudyRecord:
         trial = add(store, study, candidate)
         if candidate.feasible:
             train(store, trial, top1=0.5 + i * 7 % 13 / 100)
-    store.finish(add(store, study, stacking_space().feasible()[0]), TrialState.FAILED, reason="the worker was lost <b>twice</b>")
+    store.finish(add(store, study, stacking_space().feasible()[0], seed=1), TrialState.FAILED, reason="the worker was lost <b>twice</b>")
     return study
 
 
@@ -207,7 +207,7 @@ def test_only_a_study_at_work_is_live(url):
 def server(url: str, tmp_path: Path) -> Iterator[str]:
     """The address of a real server on a store with one filled study whose last trial still runs."""
     store = Store(url)
-    train(store, add(store, fill(store), stacking_space().feasible()[0]), top1=0.4, finish=False)
+    train(store, add(store, fill(store), stacking_space().feasible()[0], seed=2), top1=0.4, finish=False)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -281,7 +281,7 @@ def test_a_new_trial_appears_in_the_browser_without_a_reload(browser, server, ur
 
     store = Store(url)
     [study] = [summary.study for summary in store.studies()]
-    train(store, add(store, study, stacking_space().feasible()[3]), top1=0.9)
+    train(store, add(store, study, stacking_space().feasible()[3], seed=1), top1=0.9)
 
     wait_for(lambda: points(tab) == 20, what="the new trial")
     tab.get_by_test_id("stMetric").filter(has_text="complete").get_by_text("20").wait_for()
@@ -304,7 +304,7 @@ def test_a_refresh_keeps_the_chosen_view_and_trial(browser, server, url):
 
     store = Store(url)
     [study] = [summary.study for summary in store.studies()]
-    train(store, add(store, study, stacking_space().feasible()[3]), top1=0.9)
+    train(store, add(store, study, stacking_space().feasible()[3], seed=1), top1=0.9)
 
     wait_for(lambda: points(tab) == before + 3 and tab.locator(".legendtext").count() == 1, what="the new curve")
     assert tab.locator(".ytitle").text_content() == "loss"

@@ -177,7 +177,7 @@ def test_doctor_says_what_is_active_and_why(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("search --space moon", "unknown space 'moon'; known: stacking, scaling"),
+        ("search --space moon", "unknown space 'moon'; known: stacking, wide, scaling"),
         ("search --target 1M", "nearest reachable is 48,16,1,1"),
         ("search --limit params<=1M", "nearest reachable"),
         ("search --limit params<30M", "write a metric and a quantity such as params<=30M"),
@@ -262,7 +262,8 @@ def test_the_default_search_is_the_preset_study_of_its_name() -> None:
 
 
 PANELS = {
-    "Search": ["search", "studies", "show", "pareto", "artifacts", "fidelity"],
+    "Search": ["search", "studies", "show", "pareto", "ledger", "compare", "fidelity"],
+    "Store": ["artifacts", "trials", "rename", "copy", "delete"],
     "Variants": ["cost", "scale", "scores", "latency", "export"],
     "Training": ["train", "evaluate", "data"],
     "Tools": ["doctor", "dashboard"],
@@ -320,8 +321,8 @@ def test_packages_are_light_until_used() -> None:
 
 def test_public_names_are_what_they_were() -> None:
     assert " ".join(nas.__all__) == (
-        "Certificate MissingExtra NasError ProxyConfig Study StudyConfig __version__ build certificate load_variant open_study "
-        "scaling_space search stacking_space train"
+        "Budget Certificate Constraint Halving MissingExtra NasError ProxyConfig Study StudyConfig __version__ build certificate "
+        "load_variant open_study scaling_space search stacking_space train"
     )
     assert all(getattr(nas, name) is not None for name in nas.__all__)
     assert nas.load_variant("T") == load_variant("t") == preset("T").config

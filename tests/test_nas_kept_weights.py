@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 import nas
 from nas.cli import studies as commands
-from nas.driver import Progress
 from nas.job import weights_file
 from nas.kept_weights import folder_of
+from nas.progress_record import Progress
 from searchspace.spaces import stacking_space
 from studies.records import TrialState
 from studies.store import Store
@@ -204,6 +204,7 @@ def test_a_folder_is_of_one_study_even_where_another_store_has_one_of_its_name(t
 
 def test_a_copy_of_a_store_deletes_no_weights_of_the_original(tmp_path: Path) -> None:
     study = search(tmp_path, keep_weights="all")
+    study.store.close()  # the last commits may lie beside the file until then
     shutil.copy(tmp_path / "nas.db", tmp_path / "copy.db")
     copied = search(tmp_path, store=f"sqlite:///{tmp_path}/copy.db", keep_weights="front")
     assert [trial.number for trial in copied.front()] == [2, 4]

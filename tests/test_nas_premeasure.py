@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 import nas
 from dashboard.charts import front_figure
 from nas.config import LatencyConfig, Screen
-from nas.driver import Progress
 from nas.export import provenance
 from nas.flags import study_config
-from nas.premeasure import MAX_MEASURED, Measures, screened
+from nas.premeasure import LISTED, MAX_MEASURED, Measures, Plan, Premeasuring, screened
+from nas.progress_record import Progress
 from searchspace.cost import COST_METRICS
 from searchspace.model_config import ModelConfig
 from searchspace.score_table import SCORE_TABLE
-from searchspace.spaces import stacking_space
+from searchspace.sizes import Limit
+from searchspace.space import SearchSpace
+from searchspace.spaces import stacking_space, wide_stacking_space
 from studies.records import METRICS, TrialState
-from studies.store import StudyMismatch
+from studies.store import Store, StudyMismatch
 from trainer.latency_setting import Latency, LatencySetting, OutOfMemory
 from trainer.proxy_config import ProxyConfig, ProxyResult
 
@@ -57,6 +59,10 @@ class Bench:
 
     def search(self, config: nas.StudyConfig, url: str, **options: Any) -> nas.Study:
         return nas.search(config, store=url, **{"engine": "local", "evaluate": self.evaluate, "measures": self.measures, **options})
+
+    def plan(self, config: nas.StudyConfig, url: str) -> Plan:
+        store = Store(url)
+        return Premeasuring(store, store.open("planned", config.to_dict()), config, self.measures, None).plan()
 
     def logged(self, kind: str) -> list[Any]:
         return [what for known, what in self.log if known == kind]
@@ -249,7 +255,7 @@ def test_every_score_is_a_metric_under_its_own_label_and_direction() -> None:
     assert set(premeasured) == {*scores, "latency_ms"}
     for name, facts in scores.items():
         assert (METRICS[name].label, METRICS[name].direction) == (facts.label, facts.direction)
-    assert {name for name, metric in METRICS.items() if metric.origin == "cost"} == set(COST_METRICS)
+    assert {name for name, metric in METRICS.items() if metric.origin == "cost"} == {*COST_METRICS, "memory"}
 
 
 OLD = {  # as version 0.3.0 stored it
@@ -265,8 +271,9 @@ OLD = {  # as version 0.3.0 stored it
 
 
 def test_a_study_of_version_0_3_0_opens_and_is_the_same_study(store_url: str) -> None:
-    assert nas.StudyConfig.from_dict(OLD) == nas.StudyConfig()
-    assert nas.StudyConfig().to_dict() == OLD
+    as_then = nas.StudyConfig(proxy=ProxyConfig(epochs=4))
+    assert nas.StudyConfig.from_dict(OLD) == as_then
+    assert as_then.to_dict() == OLD
 
 
 @pytest.mark.parametrize(
@@ -330,3 +337,45 @@ def test_the_real_scores_and_latency_are_what_is_measured_by_default(store_url: 
     assert shallow.premeasured["zen"] < deep.premeasured["zen"]
     assert (shallow.premeasured["latency_ms"], deep.premeasured["latency_ms"]) == (1.0, 2.0)
     assert asked == [LatencySetting(device="cpu", batch_size=2, image_size=32, precision="bfloat16", rounds=30, seed=3)]
+
+
+def test_a_small_space_is_planned_with_every_candidate_that_is_not_trained(store_url: str) -> None:
+    plan = Bench().plan(nas.StudyConfig(space=stacking_space(), screen=Screen(score="flops", keep=0.5)), store_url)
+    assert (len(plan.feasible), len(plan.rejected)) == (10, 20)
+    assert [candidate.params for candidate in stacking_space().enumerate() if plan.feasible.index(candidate.params) is None] == [
+        candidate.params for candidate in plan.rejected
+    ]
+    reasons = Counter((candidate.reason or "").split(":")[0].split(",")[0] for candidate in plan.rejected)
+    assert reasons == {"channels must be a multiple of group_channels": 10, "L1 must not exceed L3 (rule 4)": 1, "screened": 9}
+
+
+def test_a_large_space_is_planned_and_screened_by_cost_without_building_a_candidate(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = wide_stacking_space(limits=[Limit.parse("flops<=8G")])
+    monkeypatch.setattr(SearchSpace, "candidate", pytest.fail)
+    monkeypatch.setattr(SearchSpace, "enumerate", pytest.fail)
+    whole = Bench().plan(nas.StudyConfig(space=space), store_url)
+    assert len(whole.feasible) == len(space.feasible_set()) > LISTED
+    half = Bench().plan(nas.StudyConfig(space=space, objectives=["top1"], screen=Screen(score="params", keep=0.5)), store_url + "half")
+    assert len(half.feasible) == pytest.approx(len(whole.feasible) / 2, abs=20)  # ties pass together
+    assert half.feasible.costs("params").min() >= sorted(whole.feasible.costs("params"))[len(whole.feasible) // 2]
+    assert not whole.rejected
+    assert not half.rejected
+
+
+def test_what_is_measured_in_vain_has_its_reason_in_a_large_space_too(store_url: str) -> None:
+    space = stacking_space(channels=[16], group_channels=[8], l1=[1], l3=range(1, LISTED + 2), limits=[Limit.parse("params<=2M")])
+    deepest = len(space.feasible_set())
+    assert deepest > 10
+    bench = Bench(score=lambda l3: math.nan if l3 == 2 else l3)
+    plan = bench.plan(nas.StudyConfig(space=space, screen=Screen(score="zen", keep=0.25)), store_url)
+    assert bench.logged("score") == list(range(1, deepest + 1))
+    passed = [plan.feasible.candidate(index).params["l3"] for index in range(len(plan.feasible))]
+    assert passed == list(range(deepest + 1 - math.ceil((deepest - 1) / 4), deepest + 1))
+    reasons = {candidate.params["l3"]: candidate.reason or "" for candidate in plan.rejected}
+    assert list(reasons) == [l3 for l3 in range(1, deepest + 1) if l3 not in passed]
+    assert reasons.pop(2) == "zen is nan"
+    assert all(f"screened: zen {l3} is not among the best" in reason for l3, reason in reasons.items())
+    assert plan.premeasured(plan.rejected[0]) == {"zen": 1.0}
+    assert plan.premeasured(plan.feasible.candidate(0)) == {"zen": passed[0]}

@@ -80,7 +80,7 @@ def test_a_space_gives_its_feasible_candidates(out: Out) -> None:
     [
         ((), "write nas scores T 80,16,2,13, or nas scores --space stacking"),
         (("T", "--space", "stacking"), "of variants or of a space"),
-        (("--space", "stacked"), "unknown space 'stacked'; known: stacking, scaling"),
+        (("--space", "stacked"), "unknown space 'stacked'; known: stacking, wide, scaling"),
         (("T", "--score", "jacov"), "unknown score 'jacov'; known: synflow, naswot, grad_norm, zen, params, flops"),
         (("64,16,4,18", "--channel-divisor", "5"), "channel divisor must divide"),
     ],

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import nas
-from nas.driver import Progress
+from nas.progress_record import Progress
 from searchspace.sizes import Limit, Target
 from searchspace.spaces import stacking_space
 from studies.database import StoreError
@@ -105,21 +105,20 @@ def drive(url: str, ready: Any) -> None:
         time.sleep(60)
 
 
-def test_a_second_driver_is_refused_until_the_first_is_gone_or_dead(any_store_url: str, tmp_path: Path) -> None:
+def test_a_second_driver_of_a_file_is_refused_until_the_first_is_gone_or_dead(store_url: str, tmp_path: Path) -> None:
     evaluate = counting(tmp_path / "calls")
-    nas.search(SMALL, store=any_store_url, engine="local", evaluate=evaluate, trials=2)
+    nas.search(SMALL, store=store_url, engine="local", evaluate=evaluate, trials=2)
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    first = context.Process(target=drive, args=(any_store_url, ready))
+    first = context.Process(target=drive, args=(store_url, ready))
     first.start()
     assert ready.wait(60)
     with pytest.raises(StoreError, match="'stacking' is being searched by another process"):
-        nas.search(SMALL, store=any_store_url, engine="local", evaluate=evaluate)
-    nas.search(SMALL, name="other", store=any_store_url, engine="local", evaluate=evaluate, trials=1)
+        nas.search(SMALL, store=store_url, engine="local", evaluate=evaluate)
+    nas.search(SMALL, name="other", store=store_url, engine="local", evaluate=evaluate, trials=1)
     first.kill()
     first.join()
-    time.sleep(0.5)  # a server lets go when it notices that its client has died
-    study = nas.search(SMALL, store=any_store_url, engine="local", evaluate=evaluate)
+    study = nas.search(SMALL, store=store_url, engine="local", evaluate=evaluate)
     assert sum(trial.state is TrialState.COMPLETE for trial in study.trials()) == 11
 
 
@@ -221,7 +220,7 @@ def test_bad_input_leaves_no_study_behind(store_url: str, tmp_path: Path) -> Non
         (empty, {}, "nearest reachable"),
         (undividable, {}, "channel divisor"),
         (SMALL, {"engine": "cloud"}, "unknown engine 'cloud'; known: local, ray"),
-        (SMALL, {"trials": 0}, "trials must be at least 1"),
+        (SMALL, {"trials": 0}, "trials must be whole and at least 1"),
         (SMALL, {"workers": 0}, "workers must be at least 1"),
         (SMALL, {"engine": "local", "workers": 2}, "one trial at a time"),
     ):

@@ -10,7 +10,6 @@ from dashboard.plain import as_text
 from dashboard.quantities import number_format
 from dashboard.tables import trials_table
 from studies.fidelity import fidelity_text
-from studies.pareto import pareto_front
 from studies.records import METRICS, Objective, Trial
 
 CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
@@ -18,7 +17,7 @@ CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]
 
 def show_front(trials: Sequence[Trial], frame: pd.DataFrame, objectives: Sequence[Objective]) -> None:
     """The front as a figure, the effort at which it was measured, and the trials behind it."""
-    front = pareto_front(trials, objectives)
+    front = [trial for trial, stands in zip(trials, frame["on_front"], strict=True) if stands] if trials else []
     if front:
         against = " against ".join(METRICS[objective.metric].name for objective in objectives)
         figure = front_figure(frame, objectives)

@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.plain import as_text
 from dashboard.tables import best_text
+from studies.constraints import constraints_of
 from studies.fidelity import fidelity_text
 from studies.pareto import pareto_front
 from studies.records import METRICS, Objective, StudySummary, Trial, TrialState
@@ -22,7 +23,7 @@ def show_headline(summary: StudySummary, trials: Sequence[Trial], objectives: Se
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     numbers = {
         f"best {METRICS[objectives[0].metric].name}": best_text(complete, objectives),
-        "on the front": str(len(pareto_front(trials, objectives))),
+        "on the front": str(len(pareto_front(trials, objectives, constraints_of(summary.study)))),
         "complete": str(len(complete)),
         "running": str(summary.counts.get(TrialState.RUNNING, 0)),
         "queued": str(summary.counts.get(TrialState.QUEUED, 0)),

@@ -9,6 +9,7 @@ import numpy as np
 
 from nas.errors import NasError
 from nas.output import VARIANT, Column, Format, Row, metric_column, print_rows, text_column
+from nas.premeasure import MAX_MEASURED
 from searchspace.cost import cost
 from searchspace.formats import load_variant
 from searchspace.model_config import ModelConfig
@@ -32,7 +33,12 @@ def chosen(variants: Sequence[str], space: str | None) -> list[ModelConfig]:
         return [load_variant(variant) for variant in variants]
     if space not in SPACES:
         raise ValueError(f"unknown space {space!r}; known: {', '.join(SPACES)}")
-    return [candidate.config for candidate in SPACES[space]().feasible() if candidate.config is not None]
+    feasible = SPACES[space]().feasible_set()
+    if len(feasible) > MAX_MEASURED:
+        raise ValueError(
+            f"the space {space!r} has {len(feasible):,} feasible candidates, more than {MAX_MEASURED:,} to score; name variants"
+        )
+    return [candidate.config for candidate in map(feasible.candidate, range(len(feasible))) if candidate.config is not None]
 
 
 def proxy_of(flags: Mapping[str, Any]) -> ProxyConfig:

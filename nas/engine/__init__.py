@@ -6,32 +6,33 @@ A study of which everything is known before training needs no engine.
 from collections.abc import Callable, Mapping
 
 from nas.driver import Driver
-from nas.job import Evaluator, Step
+from nas.job import Evaluator, Execution, Step
 from nas.packing import Slots
 from studies.records import TrialState
 
-Engine = Callable[[Driver, Slots, Evaluator], None]
+Engine = Callable[[Driver, Slots, Evaluator, Execution], None]
 
 
-def _local(driver: Driver, slots: Slots, evaluate: Evaluator) -> None:
+def _local(driver: Driver, slots: Slots, evaluate: Evaluator, how: Execution) -> None:
     from nas.engine.local import run_local
 
-    run_local(driver, evaluate)
+    run_local(driver, evaluate, how)
 
 
-def _ray(driver: Driver, slots: Slots, evaluate: Evaluator) -> None:
+def _ray(driver: Driver, slots: Slots, evaluate: Evaluator, how: Execution) -> None:
     from nas.engine.ray_tune import run_ray
 
-    run_ray(driver, slots, evaluate)
+    run_ray(driver, slots, evaluate, how)
 
 
-def run(engine: str, driver: Driver, slots: Slots, evaluate: Evaluator) -> None:
+def run(engine: str, driver: Driver, slots: Slots, evaluate: Evaluator, how: Execution) -> None:
     """Let the driver's trials be trained by the named engine, or end them at once where no objective asks for a training."""
     if driver.config.trains:
-        ENGINES[engine](driver, slots, evaluate)
-        return
-    while (trial := driver.next_trial()) is not None:
-        driver.record(trial, Step(state=TrialState.COMPLETE))
+        ENGINES[engine](driver, slots, evaluate, how)
+    else:
+        while (trial := driver.next_trial()) is not None:
+            driver.record(trial, Step(state=TrialState.COMPLETE))
+    driver.conclude()
 
 
 ENGINES: Mapping[str, Engine] = {"local": _local, "ray": _ray}

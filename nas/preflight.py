@@ -1,0 +1,123 @@
+"""What is looked at before a search touches a store: whether its candidates can be measured, and how many at a time, where it is to run."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nas.config import StudyConfig
+from nas.engine import ENGINES
+from nas.errors import NasError
+from nas.evaluators import missing_answers
+from nas.job import Evaluator
+from nas.packing import Slots, gpu_slots
+from nas.premeasure import check_premeasuring
+from searchspace.cost import COST_METRICS, cost
+from searchspace.feasible import FeasibleSet
+from searchspace.model_config import ModelConfig
+from trainer.dataset_spec import SOURCES, parse_dataset
+
+log = logging.getLogger(__name__)
+MOST_BUILT = 2000  # candidates that are looked at one by one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Where a search is to run: None is for what follows from the machine, from the study or from the cluster at `ray_address`."""
+
+    engine: str = "ray"
+    workers: int | None = None
+    cpus: float | None = None
+    gpus: float | None = None
+    ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ENGINES:
+            raise ValueError(f"unknown engine {self.engine!r}; known: {', '.join(ENGINES)}")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"workers must be at least 1, got {self.workers}")
+        if self.engine != "local":
+            return
+        if self.workers not in (None, 1):
+            raise ValueError(f"the local engine trains in this process, one trial at a time, got workers={self.workers}; use --engine ray")
+        for name in ("cpus", "gpus", "ray_address"):
+            if (value := getattr(self, name)) is not None:
+                raise ValueError(f"the local engine trains in this process and has no use for {name}={value!r}; use --engine ray")
+
+
+def check_candidates(config: StudyConfig) -> None:
+    """ValueError unless the space has feasible candidates whose proxies can be built and measured."""
+    feasible = config.space.feasible_set()
+    check_premeasuring(config, len(feasible))
+    for model in _architectures(feasible):
+        if config.trains or config.scores:
+            cost(config.proxy.proxy_of(model), config.proxy.image_size)
+        if config.latency_setting is not None:
+            cost(model, config.latency.image_size)
+
+
+def check_answers(config: StudyConfig, evaluate: Evaluator) -> None:
+    """ValueError where the evaluator answers none of the candidates that one would look at."""
+    feasible = config.space.feasible_set()
+    looked_at = [feasible.candidate(index) for index in range(min(len(feasible), MOST_BUILT))]
+    if (lacking := missing_answers(evaluate, looked_at)) is not None:
+        log.warning("%s", lacking)
+
+
+def check_devices(config: StudyConfig, asked: Asked) -> None:
+    """NasError where CUDA is asked for and not there; what the nodes of a cluster have is looked at once it is joined."""
+    trained = [config.proxy.device] if asked.ray_address is None else []
+    latency = [] if config.latency_setting is None else [config.latency_setting.device]
+    if not any(device.startswith("cuda") for device in [*trained, *latency]):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        why = "torch finds no CUDA device" if torch.version.cuda else "this torch is built without CUDA"
+        raise NasError(f"no CUDA device here ({why}); use --device cpu")
+
+
+def slots_for(config: StudyConfig, asked: Asked, data_bytes: int) -> Slots:
+    """Room for as many trials at a time as asked; else one a processor, or as many as the GPUs' memory or the cluster to join holds."""
+    if asked.engine == "local":
+        return Slots(workers=1)
+    workers, cpus, processors = asked.workers or 0, asked.cpus or 1.0, len(os.sched_getaffinity(0))
+    on_gpus = config.proxy.device.startswith("cuda")
+    if asked.ray_address is not None or asked.gpus is not None:
+        return Slots(workers=workers, cpus=cpus, gpus=float(on_gpus) if asked.gpus is None else asked.gpus)
+    if not on_gpus:
+        return Slots(workers=workers or max(1, int(processors / cpus)), cpus=cpus)
+    import torch
+
+    memory = [torch.cuda.get_device_properties(gpu).total_memory for gpu in range(torch.cuda.device_count())]
+    models = _architectures(config.space.feasible_set())
+    fitting = gpu_slots(models, config.proxy, memory, processors=max(1, int(processors / cpus)), data_bytes=data_bytes)
+    return Slots(workers=workers, cpus=cpus, gpus=min(1.0, len(memory) / workers)) if workers else replace(fitting, cpus=cpus)
+
+
+def data_bytes(config: StudyConfig) -> int:
+    """The size of the images if they are in files, which are read, and packed if they are not yet."""
+    spec = parse_dataset(config.proxy.dataset)
+    if not SOURCES[spec.name].files or not (config.trains or config.scores):
+        return 0
+    from trainer.packing.cache import opened
+
+    return int(opened(spec, config.proxy.image_size).images.nbytes)
+
+
+def _architectures(feasible: FeasibleSet) -> Iterator[ModelConfig]:
+    """The feasible candidates' networks; of very many, one of each width and the ends of every cost."""
+    for index in range(len(feasible)) if len(feasible) <= MOST_BUILT else _telling(feasible):
+        built = feasible.candidate(index).config
+        assert built is not None, "a feasible candidate has been built"
+        yield built
+
+
+def _telling(feasible: FeasibleSet) -> Sequence[int]:
+    """Candidates with the largest and the smallest of every cost, and one for each choice of everything but depths."""
+    ends = {int(pick(feasible.costs(metric))) for metric in COST_METRICS for pick in (np.argmin, np.argmax)}
+    chosen = [column for column, name in enumerate(feasible.space.domains) if name not in ("l1", "l3")]
+    _, firsts = np.unique(feasible.positions()[:, chosen], axis=0, return_index=True)
+    return sorted(ends | set(firsts.tolist()))

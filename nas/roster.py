@@ -1,0 +1,104 @@
+"""What a driver knows of its study's trials, its own and those of others: who stands where, counted as it changes."""
+
+from collections.abc import Iterable, Mapping
+
+from nas.budget import Budget
+from nas.config import StudyConfig
+from searchspace.feasible import FeasibleSet
+from studies.records import TRAINED, Trial, TrialState
+
+DEFAULT_MAX_TRIALS = 64
+DEFAULT_MAX_UNTRAINED = 2000
+UNLIMITED = Budget()
+
+
+class Roster:
+    """The trials of a study by state and number, the best of them, and how many of the `wanted` ones (None: all) are missing."""
+
+    def __init__(self, config: StudyConfig, feasible: FeasibleSet, wanted: int | None) -> None:
+        self._objective, self._require = config.objectives[0], config.require
+        self._feasible, self.wanted = feasible, wanted
+        self._states: dict[int, TrialState] = {}
+        self._trials: dict[TrialState, dict[int, Trial]] = {state: {} for state in TrialState}
+        self._infeasible = 0
+        self.best: Trial | None = None
+
+    def put(self, trial: Trial) -> Trial | None:
+        """Take a trial in as it stands now; returns how it stood before."""
+        before = self.get(trial.number)
+        if before is not None:
+            del self._trials[before.state][trial.number]
+        self._trials[trial.state][trial.number] = trial
+        self._states[trial.number] = trial.state
+        self._infeasible += self._turned_infeasible(trial) - (0 if before is None else self._turned_infeasible(before))
+        if trial.state is TrialState.COMPLETE and (self.best is None or self._merit(trial) < self._merit(self.best)):
+            self.best = trial
+        return before
+
+    def put_all(self, trials: Iterable[Trial]) -> None:
+        """Take trials in as they stand now."""
+        for trial in trials:
+            self.put(trial)
+
+    def get(self, number: int) -> Trial | None:
+        """A trial as it stood when this driver last heard of it."""
+        state = self._states.get(number)
+        return None if state is None else self._trials[state][number]
+
+    @property
+    def all(self) -> tuple[Trial, ...]:
+        """All trials by number."""
+        return tuple(self._trials[self._states[number]][number] for number in sorted(self._states))
+
+    def of(self, state: TrialState) -> Mapping[int, Trial]:
+        """The trials in a state by number, in the order in which they came into it."""
+        return self._trials[state]
+
+    def count(self, *states: TrialState) -> int:
+        """How many trials are in any of these states."""
+        return sum(len(self._trials[state]) for state in states)
+
+    @property
+    def trained(self) -> tuple[Trial, ...]:
+        """The trained trials, pruned and failed ones among them."""
+        return tuple(trial for state in TRAINED for trial in self._trials[state].values())
+
+    @property
+    def trainable(self) -> int:
+        """How many candidates can be trained: the feasible ones but those that ran out of memory."""
+        return len(self._feasible) - self._infeasible
+
+    @property
+    def total(self) -> int:
+        """How many trained trials the study shall have."""
+        return self.trainable if self.wanted is None else min(self.trainable, self.wanted)
+
+    @property
+    def missing(self) -> int:
+        """How many trained trials the study still lacks; those that run anywhere, or wait at a rung, count as there."""
+        return max(0, self.total - self.count(*TRAINED, TrialState.PAUSED, TrialState.RUNNING))
+
+    @property
+    def why_complete(self) -> str:
+        """Why there is no more to begin when nothing is missing, in words."""
+        asked = self.wanted is not None and self.wanted < self.trainable
+        return f"{self.total} trials, as many as asked for" if asked else "every feasible candidate has been tried"
+
+    def _turned_infeasible(self, trial: Trial) -> bool:
+        return trial.state is TrialState.INFEASIBLE and self._feasible.index(trial.params) is not None
+
+    def _merit(self, trial: Trial) -> tuple[bool, float]:
+        """Less is better: first whether it breaks an outcome constraint, then the first objective."""
+        value = trial.value(self._objective.metric)
+        assert value is not None, "a complete trial has all objectives"
+        return any(bound.violation(trial) > 0 for bound in self._require), -value if self._objective.direction == "maximize" else value
+
+
+def wanted_trials(config: StudyConfig, budget: Budget, feasible: int) -> int | None:
+    """How many trained trials a study shall have: as its budget says, None where only other limits are set, else a default.
+
+    A trial that is not trained costs next to nothing.
+    """
+    if budget != UNLIMITED:
+        return budget.trials
+    return DEFAULT_MAX_TRIALS if config.trains else min(feasible, DEFAULT_MAX_UNTRAINED)
