@@ -24,6 +24,7 @@ from studies.database import folder_beside
 from studies.pareto import pareto_front
 from studies.records import DEFAULT_STORE, Artifact, Objective, StudyRecord, Trial, TrialState
 from studies.store import Store
+from trainer.storage import check_place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +129,9 @@ def search(
     check_devices(config, asked)
     check_candidates(config)
     evaluate = evaluate or evaluator(config)
-    check_answers(config, evaluate)
+    check_answers(config, evaluate, asked)
+    if checkpoints is not None:
+        check_place(checkpoints)
     slots = slots_for(config, asked, data_bytes(config))
     keeps = keep_weights != "none" and config.trains and takes(evaluate, "weights")
     if keeps and weights_folder is not None:

@@ -1,4 +1,4 @@
-"""Where trials find room: how many run at a time, and which part of a GPU each of them has."""
+"""Where trials find room: on which cluster, how many at a time, and with which part of a GPU each."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,6 +70,20 @@ def _nodes(nodes: Sequence[Mapping[str, float]]) -> str:
 
 def _resources(cpus: float, gpus: float) -> str:
     return f"{cpus:g} CPU, {gpus:g} GPU"
+
+
+def check_address(address: str | None) -> None:
+    """ValueError unless `address` is None, `auto` or HOST:PORT."""
+    if address is None or address == "auto":
+        return
+    if "://" in address:
+        raise ValueError(
+            f"ray address {address!r} is Ray Client's, which would move the search itself there and the store with it; "
+            "run the driver on the cluster and name its HOST:PORT (port 6379 unless chosen) or auto"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError(f"ray address must be auto or HOST:PORT, got {address!r}")
 
 
 def gpu_slots(

@@ -11,8 +11,8 @@ from nas.config import StudyConfig
 from nas.engine import ENGINES
 from nas.errors import NasError
 from nas.evaluators import missing_answers
-from nas.job import Evaluator
-from nas.packing import Slots, gpu_slots
+from nas.job import Evaluator, train_proxy
+from nas.packing import Slots, check_address, gpu_slots
 from nas.premeasure import check_premeasuring
 from searchspace.cost import COST_METRICS, cost
 from searchspace.feasible import FeasibleSet
@@ -38,6 +38,7 @@ class Asked:
             raise ValueError(f"unknown engine {self.engine!r}; known: {', '.join(ENGINES)}")
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
+        check_address(self.ray_address)
         if self.engine != "local":
             return
         if self.workers not in (None, 1):
@@ -58,8 +59,10 @@ def check_candidates(config: StudyConfig) -> None:
             cost(model, config.latency.image_size)
 
 
-def check_answers(config: StudyConfig, evaluate: Evaluator) -> None:
-    """ValueError where the evaluator answers none of the candidates that one would look at."""
+def check_answers(config: StudyConfig, evaluate: Evaluator, asked: Asked) -> None:
+    """ValueError where the evaluator answers none of the candidates that one would look at, or cannot run in several processes."""
+    if asked.gpus is not None and asked.gpus > 1 and evaluate is not train_proxy:
+        raise ValueError(f"only the real training shares a trial among several GPUs, got gpus={asked.gpus:g} with another evaluator")
     feasible = config.space.feasible_set()
     looked_at = [feasible.candidate(index) for index in range(min(len(feasible), MOST_BUILT))]
     if (lacking := missing_answers(evaluate, looked_at)) is not None:

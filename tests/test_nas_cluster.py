@@ -22,10 +22,10 @@ from ray.cluster_utils import Cluster
 
 import nas
 from nas.engine import cluster as clusters
-from nas.engine.cluster import check_address, cluster
+from nas.engine.cluster import cluster
 from nas.errors import NasError
 from nas.job import Execution
-from nas.packing import Slots
+from nas.packing import Slots, check_address
 from searchspace.model_config import ModelConfig
 from studies.records import TrialState
 from trainer.proxy import run_proxy
@@ -163,12 +163,13 @@ def test_a_node_without_this_package_and_an_open_one_are_said(
     exec("def closed(): return True", vars(elsewhere))
     monkeypatch.setitem(sys.modules, "only_here", elsewhere)
     with cluster(Slots(), three_nodes.address):
+        nodes = [node for node in ray.nodes() if node["Alive"]]
         with pytest.raises(NasError, match=r"3 of 3 nodes cannot train: .*: ModuleNotFoundError: No module named 'only_here'; install"):
-            clusters._check_nodes(three_nodes.address, elsewhere.closed)
+            clusters._answering(nodes, three_nodes.address, elsewhere.closed)
         caplog.clear()
-        clusters._check_nodes(three_nodes.address)
+        assert clusters._answering(nodes, three_nodes.address) == nodes
         assert caplog.text == ""
-        clusters._check_nodes(three_nodes.address, lambda: False)
+        assert clusters._answering(nodes, three_nodes.address, lambda: False) == nodes
     assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
         f"the Ray cluster at {three_nodes.address} asks for no token: whoever reaches it can run code there; docs/cluster.md sets one"
     ]

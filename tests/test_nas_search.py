@@ -223,6 +223,10 @@ def test_bad_input_leaves_no_study_behind(store_url: str, tmp_path: Path) -> Non
         (SMALL, {"trials": 0}, "trials must be whole and at least 1"),
         (SMALL, {"workers": 0}, "workers must be at least 1"),
         (SMALL, {"engine": "local", "workers": 2}, "one trial at a time"),
+        (SMALL, {"engine": "local", "gpus_per_trial": 0.5}, "has no use for gpus=0.5"),
+        (SMALL, {"gpus_per_trial": 2.0}, "only the real training shares a trial"),
+        (SMALL, {"ray_address": "ray://head:10001"}, "run the driver on the cluster"),
+        (SMALL, {"checkpoints": "s3://"}, "a URL names its bucket"),
     ):
         with pytest.raises(ValueError, match=message):
             nas.search(config, store=store_url, evaluate=counting(tmp_path / "calls"), **options)

@@ -85,8 +85,9 @@ def _search_with_progress(config: StudyConfig, name: str | None, run: RunFlags, 
     from nas.progress import ProgressView
 
     logging.basicConfig(format="nas: %(message)s", level=logging.INFO if os.environ.get("NAS_DEBUG") else logging.ERROR)
-    for patient in ("trainer.packing", "studies.outages"):  # decoding a folder of images and a server that is down: both take a while
-        logging.getLogger(patient).setLevel(logging.WARNING)
+    # Decoding a folder of images and a server that is down take a while; a cluster that is open, or smaller than asked for, is to be known.
+    for telling in ("trainer.packing", "studies.outages", "nas.engine.cluster"):
+        logging.getLogger(telling).setLevel(logging.WARNING)
     try:
         with ProgressView(config.objectives[0]) as view:
             return run_search(

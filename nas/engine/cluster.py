@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from ray._raylet import (  # type: ignore[attr-defined]  # made by Cython
     GcsClient,
     get_authentication_mode,
 )
-from ray.exceptions import AuthenticationError, GetTimeoutError, RayError
+from ray.exceptions import AuthenticationError, GetTimeoutError, NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nas.errors import NasError
-from nas.packing import Slots, slots_on
+from nas.packing import Slots, check_address, slots_on
 
 log = logging.getLogger(__name__)
 PROBE_S = 5.0
@@ -44,20 +44,6 @@ def asks_for_token() -> bool:
     return bool(get_authentication_mode() == AuthenticationMode.TOKEN)
 
 
-def check_address(address: str | None) -> None:
-    """ValueError unless `address` is None, `auto` or HOST:PORT."""
-    if address is None or address == "auto":
-        return
-    if "://" in address:
-        raise ValueError(
-            f"ray address {address!r} is Ray Client's, which would move the search itself there and the store with it; "
-            "run the driver on the cluster and name its HOST:PORT (port 6379 unless chosen) or auto"
-        )
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise ValueError(f"ray address must be auto or HOST:PORT, got {address!r}")
-
-
 @contextmanager
 def cluster(slots: Slots, address: str | None = None) -> Iterator[Slots]:
     """A Ray cluster for as long as the search runs, and the room that it really has: our own, or the one at `address`, left running.
@@ -66,9 +52,10 @@ def cluster(slots: Slots, address: str | None = None) -> Iterator[Slots]:
     """
     check_address(address)
     with _silent_tune(), _own(slots) if address is None else _joined(address) as joined:
-        found = slots_on([node["Resources"] for node in _nodes()], slots)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        found = slots_on(_resources(nodes), slots)
         if joined is not None:
-            _check_nodes(joined)
+            found = slots_on(_resources(_answering(nodes, joined)), slots)
         if found.workers < slots.workers:
             log.warning("%d trials at a time find room on the Ray cluster, not %d", found.workers, slots.workers)
         yield found
@@ -127,27 +114,36 @@ def _joined(address: str) -> Iterator[str]:
             yield found
 
 
-def _nodes() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]
+def _resources(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, float]]:
+    return [node["Resources"] for node in nodes]
 
 
-def _check_nodes(address: str, facts: Callable[[], bool] = asks_for_token) -> None:
-    """NasError unless each node can start a worker that finds this package; one warning where a node asks for no token."""
-    nodes, task = _nodes(), ray.remote(num_cpus=0, max_retries=0)(facts)
+def _answering(nodes: Sequence[Mapping[str, Any]], address: str, facts: Callable[[], bool] = asks_for_token) -> list[Mapping[str, Any]]:
+    """The nodes that are still there, each of which can start a worker that finds this package, NasError if not.
+
+    One warning where a node asks for no token.
+    """
+    task = ray.remote(num_cpus=0, max_retries=0)(facts)
     asked = [task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote() for node in nodes]
     ray.wait(asked, num_returns=len(asked), timeout=WORKER_S)
-    closed, failed = [], []
+    answers: list[bool] = []
+    there, failed = [], []
     for node, answer in zip(nodes, asked, strict=True):
+        place = node["NodeManagerAddress"]
         try:
-            closed.append(ray.get(answer, timeout=0))
+            answers.append(ray.get(answer, timeout=0))
+            there.append(node)
+        except (TaskUnschedulableError, NodeDiedError):  # it has just died; Ray takes some seconds to see that
+            log.warning("node %s of the Ray cluster is gone", place)
         except GetTimeoutError:
-            failed.append(f"{node['NodeManagerAddress']}: no worker has started within {WORKER_S:g} s")
+            failed.append(f"{place}: no worker has started within {WORKER_S:g} s")
         except RayError as error:
-            failed.append(f"{node['NodeManagerAddress']}: {str(error).strip().splitlines()[-1]}")
+            failed.append(f"{place}: {str(error).strip().splitlines()[-1]}")
     if failed:
         raise NasError(f"{len(failed)} of {len(nodes)} nodes cannot train: {failed[0]}; install there what is installed here")
-    if not all(closed):
+    if not all(answers):
         log.warning("the Ray cluster at %s asks for no token: whoever reaches it can run code there; docs/cluster.md sets one", address)
+    return there
 
 
 def _found(address: str) -> str:
