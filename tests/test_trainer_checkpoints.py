@@ -6,14 +6,16 @@ import logging
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors import safe_open
 
 import trainer.proxy
 from searchspace.stacking import stack
+from trainer.checkpoints import Checkpoint
 from trainer.data import load_dataset
-from trainer.proxy import run_proxy
+from trainer.proxy import Saver, run_proxy
 from trainer.proxy_config import ProxyConfig, ProxyResult
 from trainer.weights import describe
 
@@ -147,3 +149,23 @@ def test_a_checkpoint_holds_tensors_and_json_and_clears_what_a_killed_one_left(t
     assert parts == {"model", "average", "optimizer"}
     assert stored["results"] == [dataclasses.asdict(result)]
     assert stored["steps"] == 4
+
+
+def test_saving_takes_no_more_than_its_share_of_the_time_and_the_first_epoch_is_always_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, saved = [0.0], []
+
+    class Slow:
+        """A store of states that takes a second for each."""
+
+        def write(self, state: Checkpoint) -> None:
+            now[0] += 1
+            saved.append(state.steps)
+
+    monkeypatch.setattr("trainer.proxy.time.perf_counter", lambda: now[0])
+    rarely, always = Saver(Slow(), 0.1), Saver(Slow(), None)  # type: ignore[arg-type]
+    for saver, expected in ((rarely, [1, 5, 9]), (always, list(range(1, 11)))):
+        saved.clear()
+        for steps in range(1, 11):  # epochs of three seconds
+            now[0] += 3
+            saver.save(SimpleNamespace(tensors=dict, steps=steps), ())  # type: ignore[arg-type]
+        assert saved == expected
