@@ -70,6 +70,7 @@ class StudyConfig(BaseModel):
     objectives: tuple[InstanceOf[Objective], ...] = (Objective.of("top1"), Objective.of("flops"))
     sampler: SamplerName = "auto"
     seed: int = Field(default=0, ge=0, lt=2**32)
+    seeds: int = Field(default=1, ge=1, le=100)
     screen: InstanceOf[Screen] | None = None
     latency: InstanceOf[LatencyConfig] = LatencyConfig()
     halving: InstanceOf[Halving] | None = None
@@ -124,6 +125,14 @@ class StudyConfig(BaseModel):
         check_constraints(self.require, self.reported)
         return self
 
+    @model_validator(mode="after")
+    def _check_seeds(self) -> Self:
+        if self.seeds > 1 and self.halving is not None:
+            raise ValueError("seeds above 1 and halving exclude each other: the spread over seeds is that of equal trainings")
+        if self.seeds > 1 and not self.trains:
+            raise ValueError(f"seeds={self.seeds} repeats trainings, and this study has no objective that training tells")
+        return self
+
     @property
     def reported(self) -> tuple[str, ...]:
         """The metrics that a trial of the study will have."""
@@ -176,12 +185,14 @@ class StudyConfig(BaseModel):
         halving = {} if self.halving is None else {"halving": asdict(self.halving)}
         require = {"require": [constraint.to_dict() for constraint in self.require]} if self.require else {}
         evaluator = {} if self.evaluator == "train" else {"evaluator": self.evaluator}
+        seeds = {} if self.seeds == 1 else {"seeds": self.seeds}
         return {
             "space": self.space.to_dict(),
             "proxy": self.proxy.to_dict(),
             "objectives": [{"metric": objective.metric, "direction": objective.direction} for objective in self.objectives],
             "sampler": self.sampler,
             "seed": self.seed,
+            **seeds,
             **screen,
             **latency,
             **halving,

@@ -21,7 +21,14 @@ SPACE_FLAGS: Mapping[str, tuple[str, ...]] = {
 }
 PROXY_FLAGS = ("dataset", "image_size", "epochs", "train_fraction", "channel_divisor", "batch_size", "recipe", "precision", "device")
 LATENCY_FLAGS = {"latency_batch": "batch_size", "latency_size": "image_size"}
-STUDY_FLAGS = {"sampler": "sampler", "seed": "seed", "objective": "objectives", "require": "require", "evaluator": "evaluator"}
+STUDY_FLAGS = {
+    "sampler": "sampler",
+    "seed": "seed",
+    "seeds": "seeds",
+    "objective": "objectives",
+    "require": "require",
+    "evaluator": "evaluator",
+}
 HALVING_FLAGS = ("eta", "min_epochs")
 
 

@@ -53,6 +53,9 @@ def search(
         str | None, typer.Option(help="How it chooses: auto, or one that docs/samplers.md lists.", rich_help_panel="Study")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of sampler and training.", rich_help_panel="Study")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Trainings of each candidate, with seeds from --seed on: 1.", rich_help_panel="Study")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the study; the space's by default.", rich_help_panel="Study")] = None,
     config: Annotated[str | None, typer.Option(help="Study file or preset instead of the flags above.", rich_help_panel="Study")] = None,
     trials: Annotated[int | None, typer.Option(help="Trained trials the study shall have.", rich_help_panel="Run")] = None,
