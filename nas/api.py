@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nas.budget import Budget
 from nas.config import StudyConfig
 from nas.driver import Driver
+from nas.engine import check_cluster
 from nas.engine import run as run_engine
 from nas.errors import NasError
 from nas.evaluators import evaluator
@@ -133,6 +134,7 @@ def search(
     if checkpoints is not None:
         check_place(checkpoints)
     slots = slots_for(config, asked, data_bytes(config))
+    check_cluster(config, slots, execution)
     keeps = keep_weights != "none" and config.trains and takes(evaluate, "weights")
     if keeps and weights_folder is not None:
         check_writable(Path(weights_folder))

@@ -156,6 +156,15 @@ def test_room_is_what_the_nodes_have_and_too_little_is_said_at_once(three_nodes:
     assert not ray.is_initialized()
 
 
+def test_a_cluster_that_is_too_small_or_away_leaves_no_study(three_nodes: Cluster, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/s.db"
+    for address, gpus, rule in ((three_nodes.address, 4, "no trial finds room"), ("127.0.0.1:1", 1, "no Ray cluster answers")):
+        with pytest.raises(NasError, match=rule):
+            nas.search(depths_study([2]), store=store, ray_address=address, gpus_per_trial=gpus)
+    assert not list(tmp_path.iterdir())
+    assert not ray.is_initialized()
+
+
 def test_a_node_without_this_package_and_an_open_one_are_said(
     three_nodes: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

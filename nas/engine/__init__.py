@@ -5,6 +5,7 @@ A study of which everything is known before training needs no engine.
 
 from collections.abc import Callable, Mapping
 
+from nas.config import StudyConfig
 from nas.driver import Driver
 from nas.job import Evaluator, Execution, Step
 from nas.packing import Slots
@@ -33,6 +34,14 @@ def run(engine: str, driver: Driver, slots: Slots, evaluate: Evaluator, how: Exe
         while (trial := driver.next_trial()) is not None:
             driver.record(trial, Step(state=TrialState.COMPLETE))
     driver.conclude()
+
+
+def check_cluster(config: StudyConfig, slots: Slots, how: Execution) -> None:
+    """NasError where the cluster that trials are to be trained on cannot be reached, or has no room for one."""
+    if how.ray_address is not None and config.trains:
+        from nas.engine.cluster import check_joinable
+
+        check_joinable(slots, how.ray_address)
 
 
 ENGINES: Mapping[str, Engine] = {"local": _local, "ray": _ray}

@@ -20,6 +20,7 @@ from ray._raylet import (  # type: ignore[attr-defined]  # made by Cython
     GcsClient,
     get_authentication_mode,
 )
+from ray.core.generated.gcs_pb2 import GcsNodeInfo
 from ray.exceptions import AuthenticationError, GetTimeoutError, NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -59,6 +60,14 @@ def cluster(slots: Slots, address: str | None = None) -> Iterator[Slots]:
         if found.workers < slots.workers:
             log.warning("%d trials at a time find room on the Ray cluster, not %d", found.workers, slots.workers)
         yield found
+
+
+def check_joinable(slots: Slots, address: str) -> None:
+    """NasError where a running cluster cannot be reached or no trial would find room on it; a look that joins nothing."""
+    check_address(address)
+    with _environment(QUIET):
+        nodes = _probe(_found(address)).get_all_node_info().values()
+    slots_on([dict(node.resources_total) for node in nodes if node.state == GcsNodeInfo.ALIVE], slots)
 
 
 @contextmanager
@@ -156,8 +165,8 @@ def _found(address: str) -> str:
     return str(found)
 
 
-def _probe(address: str) -> None:
-    """NasError within seconds where nobody answers or the token is refused: Ray itself would try for a minute."""
+def _probe(address: str) -> GcsClient:
+    """A client of what answers; NasError within seconds where nobody does or the token is refused: Ray itself would try for a minute."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S) as connection:
@@ -169,7 +178,7 @@ def _probe(address: str) -> None:
     try:
         if asks_for_token():
             AuthenticationTokenLoader.instance().has_token()  # an error without one, for which Ray itself would abort the process
-        GcsClient(address=address)
+        return GcsClient(address=address)
     except AuthenticationError:
         raise NasError(f"the Ray cluster at {address} asks for a token that this search does not have; {TOKEN_HELP}") from None
     except RayError as error:
