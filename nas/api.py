@@ -24,6 +24,7 @@ from studies.constraints import Constraint, constraints_of
 from studies.database import folder_beside
 from studies.pareto import pareto_front
 from studies.records import DEFAULT_STORE, Artifact, Objective, StudyRecord, Trial, TrialState
+from studies.seeds import averaged, seeds_of
 from studies.store import Store
 from trainer.storage import check_place
 
@@ -69,8 +70,12 @@ class Study:
         return self.store.trial(self.record, number)
 
     def front(self) -> list[Trial]:
-        """The Pareto-optimal trials, best in the first objective first."""
-        return pareto_front(self.trials(), self.objectives, self.constraints)
+        """The Pareto-optimal trials, best in the first objective first; with several seeds one a candidate, with the means over them."""
+        return pareto_front(self.averages(), self.objectives, self.constraints)
+
+    def averages(self) -> list[Trial]:
+        """What stands for each candidate, as `studies.seeds.averaged` says it; with one seed the trials themselves."""
+        return averaged(self.trials(), seeds=seeds_of(self.record))
 
     def ledger(self) -> dict[str, float]:
         """Device-seconds by category, as `nas.ledger.CATEGORIES` explains them, of all runs and drivers."""
@@ -84,7 +89,7 @@ class Study:
         """One row a trial, with `on_front`; units are plain (parameters, FLOPs, fractions, seconds)."""
         from studies.frames import trials_frame
 
-        return trials_frame(self.trials(), self.objectives, self.constraints)
+        return trials_frame(self.trials(), self.objectives, self.constraints, seeds=seeds_of(self.record))
 
 
 def search(
@@ -109,7 +114,7 @@ def search(
     keep_weights: Keep = "front",
     weights_folder: Path | str | None = None,
 ) -> Study:
-    """Run a search until its `budget` is reached (default: every feasible candidate up to 64 trained trials) and return the study.
+    """Run a search until its `budget` is reached (default: every feasible candidate up to 64 trained ones) and return the study.
 
     A study of the same name and configuration goes on where it stopped, its unfinished trials from their `checkpoints`: a folder or URL
     that all workers share, written after each epoch; unless named, `nas-checkpoints` beside the store `nas.db`, written now and then.
@@ -126,7 +131,7 @@ def search(
     asked = Asked(engine=engine, workers=workers, cpus=cpus_per_trial, gpus=gpus_per_trial, ray_address=ray_address)
     execution = Execution(max_retries=max_retries, step_timeout=step_timeout, ray_address=ray_address)
     check_keep(keep_weights)
-    check_sampler(config, trials=budget.trials)
+    check_sampler(config, trials=None if budget.trials is None else -(-budget.trials // config.seeds))
     check_devices(config, asked)
     check_candidates(config)
     evaluate = evaluate or evaluator(config)

@@ -16,8 +16,9 @@ _DURATION = re.compile(r"^\s*(\d+(?:\.\d*)?|\.\d+)\s*([smhd]?)\s*$", re.IGNORECA
 class Budget:
     """Limits of a search, whichever is reached first; None is no limit.
 
-    `trials` are trained trials of the study, `device_seconds` all that the study has spent (slots × wall clock of every run and driver),
-    `seconds` the wall clock of one run. `until` is met by one complete trial that keeps all of its bounds.
+    `trials` are trained trials of the study, each seed of a candidate one, `device_seconds` all that the study has spent (slots × wall
+    clock of every run and driver), `seconds` the wall clock of one run. `until` is met by one complete trial that keeps all of its bounds;
+    with several seeds by a candidate whose means do.
     """
 
     trials: int | None = None

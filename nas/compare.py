@@ -37,6 +37,7 @@ class Comparison:
 
     Each has spent `budget` (in `unit`), within which `trials` of the study ended. Hypervolumes count up to `reference`, the objectives'
     plain units, and are shares of that of all results compared: `own` is the study's, `random` the mean over random orders or studies.
+    With several `seeds` it is candidates that are counted and compared, by their means.
     """
 
     study: str
@@ -51,6 +52,7 @@ class Comparison:
     random: Reached
     chance: Chance
     seed: int
+    seeds: int = 1
 
     @property
     def verdict(self) -> Verdict:
@@ -94,7 +96,7 @@ def compare(study: Study, against: Sequence[Study] = (), *, orders: int = ORDERS
     return Comparison(
         study=study.name,
         against=tuple(other.name for other in against),
-        candidates=None if against else len(others[0]),
+        candidates=None if against else len(rest[0].spent),
         objectives=study.objectives,
         reference=scale.reference,
         unit=unit,
@@ -104,6 +106,7 @@ def compare(study: Study, against: Sequence[Study] = (), *, orders: int = ORDERS
         random=average(random),
         chance=chance,
         seed=seed,
+        seeds=study.config.seeds,
     )
 
 

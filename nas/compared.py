@@ -15,32 +15,35 @@ from searchspace.feasible import FeasibleSet
 from searchspace.space import MAX_ENUMERATED
 from studies.records import METRICS, Trial, TrialState
 from studies.replay import Sequel
+from studies.seeds import gathered
 
 Unit = Literal["device-seconds", "trainings"]
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
-ALIKE = ("space", "proxy", "objectives", "require", "screen", "latency", "evaluator")  # what comparable studies have in common
+ALIKE = ("space", "proxy", "objectives", "require", "screen", "latency", "evaluator", "seeds")  # what comparable studies have in common
 
 
 def ended(study: Study) -> list[Trial]:
     """The study's trials that a training ended, in the order in which it did; NasError when none brought a result."""
-    trials = study.store.trials(study.record, states=ENDED)
-    if not any(trial.state is TrialState.COMPLETE for trial in trials):
-        raise NasError(f"study {study.name!r} has no complete trial to compare")
+    trials, seeds = study.store.trials(study.record, states=ENDED), study.config.seeds
+    if not any(standing.state is TrialState.COMPLETE for standing, _ in gathered(trials, seeds=seeds)):
+        what = "complete trial" if seeds == 1 else f"candidate that has all of its {seeds} seeds"
+        raise NasError(f"study {study.name!r} has no {what} to compare")
     return sorted(trials, key=lambda trial: (trial.finished_at.timestamp() if trial.finished_at else 0.0, trial.number))
 
 
 def every_candidate(study: Study) -> list[Trial]:
-    """A complete trial of every feasible candidate: the study's own, or else as its table answers; NasError with advice where neither has.
+    """The trials of every feasible candidate: the study's own, or else as its table answers; NasError with advice where neither has all.
 
     What the study found infeasible (screened out, out of memory) is no candidate.
     """
     feasible = study.config.space.feasible_set()
     outside = {feasible.index(trial.params) for trial in study.store.trials(study.record, states=[TrialState.INFEASIBLE])}
-    complete = {feasible.index(trial.params): trial for trial in study.store.trials(study.record, states=[TrialState.COMPLETE])}
+    choices = gathered(study.store.trials(study.record, states=ENDED), seeds=study.config.seeds)
+    complete = {feasible.index(standing.params): trials for standing, trials in choices if standing.state is TrialState.COMPLETE}
     wanted = len(feasible) - len(outside - {None})
-    trained = [trial for index, trial in complete.items() if index is not None and index not in outside]
+    trained = [trials for index, trials in complete.items() if index is not None and index not in outside]
     if len(trained) == wanted:
-        return trained
+        return [trial for trials in trained for trial in trials]
     if isinstance(table := evaluator(study.config), TableEvaluator):
         return _answered(study, table, feasible.without(sorted(index for index in outside if index is not None)))
     raise NasError(
@@ -50,30 +53,32 @@ def every_candidate(study: Study) -> list[Trial]:
 
 
 def _answered(study: Study, table: TableEvaluator, feasible: FeasibleSet) -> list[Trial]:
-    """What the table holds of every feasible candidate, as complete trials numbered from 0."""
+    """What the table holds of every feasible candidate, as complete trials numbered from 0, those of its seeds together."""
     if len(feasible) > MAX_ENUMERATED:
         raise NasError(f"{len(feasible):,} candidates are too many to replay in random orders; compare with a random study of the space")
     config, names = study.config, _metrics(study.config)
     sizes = {name: feasible.costs(name).tolist() for name in names if METRICS[name].origin == "cost"}
     measured = {feasible.index(choice): values for choice, values in study.store.measurements.of(study.record)}
-    trials = []
+    trials: list[Trial] = []
     for chunk in feasible.chunks(metrics=()):
         columns = [column.tolist() for column in chunk.params.values()]
         for number, values in enumerate(zip(*columns, strict=True), start=chunk.start):
             params = dict(zip(chunk.params, values, strict=True))
-            trial = Trial(
-                id=number,
-                number=number,
-                state=TrialState.COMPLETE,
-                params=params,
-                model=None,
-                cost={name: column[number] for name, column in sizes.items()},
-                metrics=table.final(params, epochs=config.proxy.epochs, seed=config.seed),
-                fidelity={"epochs": config.proxy.epochs},
-                seed=config.seed,
-                premeasured=measured.get(number, {}),
-            )
-            trials.append(trial)
+            cost = {name: column[number] for name, column in sizes.items()}
+            for seed in config.trial_seeds:
+                trial = Trial(
+                    id=len(trials),
+                    number=len(trials),
+                    state=TrialState.COMPLETE,
+                    params=params,
+                    model=None,
+                    cost=cost,
+                    metrics=table.final(params, epochs=config.proxy.epochs, seed=seed),
+                    fidelity={"epochs": config.proxy.epochs},
+                    seed=seed,
+                    premeasured=measured.get(number, {}),
+                )
+                trials.append(trial)
     return trials
 
 
@@ -83,9 +88,13 @@ def unit_of(trials: Sequence[Trial]) -> Unit:
 
 
 def sequel(trials: Sequence[Trial], config: StudyConfig, unit: Unit) -> Sequel:
-    """The trials as points and what each spent; one that is not complete, or breaks a bound of the study, brings no point."""
-    points = [[_value(trial, objective.metric, config) for objective in config.objectives] for trial in trials]
-    return Sequel(np.array(points, dtype=float), np.array([_spent(trial, config, unit) for trial in trials]))
+    """The trials as points and what each spent; one that is not complete, or breaks a bound of the study, brings no point.
+
+    With several seeds it is candidates, with the means over theirs and what all of them spent, in the order of their last trials.
+    """
+    choices = gathered(trials[::-1], seeds=config.seeds)[::-1]
+    points = [[_value(standing, objective.metric, config) for objective in config.objectives] for standing, _ in choices]
+    return Sequel(np.array(points, dtype=float), np.array([sum(_spent(trial, config, unit) for trial in trials) for _, trials in choices]))
 
 
 def check_random(study: Study, other: Study) -> None:

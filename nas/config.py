@@ -131,7 +131,14 @@ class StudyConfig(BaseModel):
             raise ValueError("seeds above 1 and halving exclude each other: the spread over seeds is that of equal trainings")
         if self.seeds > 1 and not self.trains:
             raise ValueError(f"seeds={self.seeds} repeats trainings, and this study has no objective that training tells")
+        if self.seed + self.seeds > 2**32:
+            raise ValueError(f"seeds lie below 2^32, got {self.seeds} of them from seed {self.seed} on; give a smaller seed")
         return self
+
+    @property
+    def trial_seeds(self) -> range:
+        """The seeds that each candidate is trained with."""
+        return range(self.seed, self.seed + self.seeds)
 
     @property
     def reported(self) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from nas.trial_writer import TrialWriter
 from searchspace.model_config import ModelConfig
 from studies.fidelity import fidelity_text
 from studies.records import TRAINED, Lease, Report, StudyRecord, Trial, TrialState
+from studies.seeds import averaged
 from studies.store import Store
 
 NEARLY = 8  # so few trials before the end, other drivers are asked for their news before each new one
@@ -74,10 +75,11 @@ class Driver:
         self._exhausted = False
         self._last: Trial | None = None
         with ledger.time("sampling"):
-            self.sampler = Sampler(config, plan.feasible, self._take_over_study(), trials=self._roster.wanted, premeasured=plan.values)
+            standing = self._take_over_study()
+            self.sampler = Sampler(config, plan.feasible, standing, trials=self._roster.candidates, premeasured=plan.values)
 
     def _take_over_study(self) -> Sequence[Trial]:
-        """Learn all that is stored of the study, and put in order what a killed driver left; returns all trials as they stand then."""
+        """Learn all that is stored of the study, and put in order what a killed driver left; returns what stands for each candidate."""
         self._store.reclaim(self.study, self._lease)
         self._roster.put_all(self._writer.record_rejected(self._plan))
         self._judge.learn_all(self._roster.all, self._store.reports(self.study) if self._judge.stops_early else {})
@@ -86,8 +88,9 @@ class Driver:
             self._weights.resume([trial for trial in stored if trial.state is not TrialState.RUNNING])  # those are another driver's
         if self._folders is not None:
             self._folders.sweep(trial.number for trial in stored if trial.state.finished)
-        self._spending.found(stored)
-        return stored
+        standing = averaged(stored, seeds=self.config.seeds)
+        self._spending.found(standing)
+        return standing
 
     @property
     def running(self) -> int:
@@ -180,6 +183,7 @@ class Driver:
             paused=self._roster.count(TrialState.PAUSED),
             ended=self._why_ended(),
             sampler=f"{self.sampler.name}: {self.sampler.why}",
+            seeds=self.config.seeds,
         )
 
     def notify(self) -> None:
@@ -231,14 +235,16 @@ class Driver:
         while self._roster.missing and self._spending.why_ended() is None:
             self._hear(at_once=self._roster.missing <= NEARLY)
             with self.ledger.time("sampling"):
-                candidate = self.sampler.ask()
-            if candidate is None:
+                chosen = self._roster.seeding.next(self.sampler.ask)
+            if chosen is None:
                 self._exhausted = True
                 return None
-            trial = self._writer.begin_new(candidate, self._plan, worker=worker)
-            reused = None if self._reuse is None or trial is None else self._reuse.of(candidate)
+            candidate, seed = chosen
+            trial = self._writer.begin_new(candidate, self._plan, seed=seed, worker=worker)
+            reused = None if self._reuse is None or trial is None else self._reuse.of(candidate, seed=seed)
             if trial is None:  # another driver has it, and others maybe
                 self.sampler.take(candidate.params)
+                self._roster.seeding.take(candidate.params, seed)
                 self._hear(at_once=True)
             elif reused is not None:
                 self._take_over_results(trial, reused)
@@ -305,9 +311,12 @@ class Driver:
             self._settle(left)
 
     def _tell(self, ended: Trial) -> None:
-        """Let sampler and budget know how a trial ended, here or elsewhere."""
-        self._spending.found([ended])
-        self.sampler.tell(ended)
+        """Let sampler and budget know how a trial ended, here or elsewhere; of several seeds once the candidate's last one has."""
+        if (result := self._roster.seeding.result(ended)) is None:
+            self.sampler.take(ended.params)
+        else:
+            self._spending.found([result])
+            self.sampler.tell(result)
 
     def _settle(self, ended: Trial) -> None:
         """Put in order what a trial of ours leaves behind."""
@@ -318,7 +327,7 @@ class Driver:
         if self._weights is not None:
             if ended.state is TrialState.COMPLETE:
                 self._weights.record(ended)
-            self._weights.settle(ended, self._roster.trained)
+            self._weights.settle(ended, self._roster.trained if self.config.seeds == 1 else self._roster.all)
         if self._folders is not None:
             self._folders.discard(ended.number)
 

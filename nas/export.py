@@ -126,7 +126,7 @@ def _chosen(choice: Choice, store: str) -> tuple[Study | None, list[VariantDocum
         return None, [variant_document(choice.variant, choice.style, choice.settings)]
     assert choice.study is not None, "a choice of trials names its study"
     study = open_study(choice.study, store=Store(store, create=False))
-    trials = study.front() if choice.front else [study.trial(number) for number in choice.trials]
+    trials = [study.trial(number) for number in ([trial.number for trial in study.front()] if choice.front else choice.trials)]
     if not trials:
         raise NasError(f"study {study.name!r} has no complete trial, so its front is empty")
     return study, [trial_document(study, trial) for trial in trials]

@@ -79,9 +79,10 @@ def check_sides_differ(cheap: Side, reference: Side) -> None:
 
 
 def _measured(study: Study) -> dict[ModelConfig, Trial]:
-    """The complete trials at the study's full length; of several of one architecture (two choices may build the same) the first."""
-    complete = [trial for trial in study.trials() if trial.state is TrialState.COMPLETE]
-    full = [trial for trial in complete if trial.fidelity.get("epochs") == study.config.proxy.epochs]
+    """The complete trials at full length with the study's first seed; of choices that build the same architecture the first."""
+    config = study.config
+    complete = [trial for trial in study.trials() if trial.state is TrialState.COMPLETE and trial.seed == config.seed]
+    full = [trial for trial in complete if trial.fidelity.get("epochs") == config.proxy.epochs]
     return {ModelConfig.from_dict(trial.model): trial for trial in reversed(full) if trial.model is not None}
 
 

@@ -14,6 +14,7 @@ from studies.constraints import constraints_of
 from studies.database import folder_beside
 from studies.pareto import pareto_front
 from studies.records import Artifact, StudyRecord, Trial, TrialState
+from studies.seeds import gathered, seeds_of
 from studies.store import Store
 
 Keep = Literal["front", "all", "none"]
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 class KeptWeights:
     """The files of weights of one study in `folder`: those of all complete trials, or with `front` of its Pareto front only.
 
+    With several seeds a point of the front is the mean of its candidate's trials, and all of them keep theirs; a candidate of which a seed
+    is still to end may yet come to stand there.
     Workers write a file as the last thing of a training; a file that cannot be read, recorded or deleted costs a warning, never a trial.
     No file outside `folder` is ever deleted, nor one in a folder that a study of the same name in another store has taken before.
     """
@@ -58,18 +61,21 @@ class KeptWeights:
 
     def settle(self, ended: Trial, trained: Sequence[Trial]) -> None:
         """Give up what a trial that has just ended shall not keep, or what it made others lose."""
-        if ended.state is TrialState.COMPLETE:
-            self._prune(trained)
-        else:
+        if ended.state is not TrialState.COMPLETE:
             self._discard(ended.number)
+        if ended.state is TrialState.COMPLETE or seeds_of(self._study) > 1:
+            self._prune(trained)
 
     def _prune(self, trained: Sequence[Trial]) -> None:
         """Where only the front's are kept, give up the weights of trials that do not stand on it."""
         if self._keep != "front":
             return
-        front = {trial.number for trial in pareto_front(trained, self._study.objectives, constraints_of(self._study))}
+        candidates = gathered(trained, seeds=seeds_of(self._study))
+        front = pareto_front([standing for standing, _ in candidates], self._study.objectives, constraints_of(self._study))
+        best = {standing.number for standing in front}
+        kept = [trials for standing, trials in candidates if standing.number in best or not standing.state.finished]
         here = {number for number, artifact in self._recorded.items() if artifact.path == self.file(number).resolve()}
-        for number in sorted(here - front):
+        for number in sorted(here - {trial.number for trials in kept for trial in trials}):
             self._discard(number)
 
     def _discard(self, number: int) -> None:

@@ -78,23 +78,27 @@ class ProgressView:
         counts = f"{progress.done} of {progress.total} trials" + "".join(f", {count} {state}" for state, count in others.items() if count)
         head.add_row(Text(progress.study, style="bold"), ProgressBar(total=progress.total, completed=progress.done, width=30), counts)
         left = Text(f"  {_minutes(progress.seconds_left)}", style="dim")
-        running = [Text(f"  trial {trial.number}: {self._state(trial)}", style="cyan") for trial in progress.running]
+        running = [Text(f"  trial {trial.number}: {self._state(trial, progress)}", style="cyan") for trial in progress.running]
         return Group(
             head, Text(f"  {progress.proxy}", style="dim"), Text(f"  best so far: {self._best(progress)}", style="green"), left, *running
         )
 
     def _line(self, progress: Progress, last: Trial) -> str:
         return (
-            f"[{progress.done}/{progress.total}] trial {last.number} {last.state.value.lower()}: {self._state(last)}"
+            f"[{progress.done}/{progress.total}] trial {last.number} {last.state.value.lower()}: {self._state(last, progress)}"
             f"; best {self._best(progress)}{_ahead(progress)}"
         )
 
-    def _state(self, trial: Trial) -> str:
+    def _state(self, trial: Trial, progress: Progress) -> str:
         measured = "" if not trial.metrics else f", {self._value(trial)} after epoch {trial.fidelity.get('epochs', '?')}"
-        return _name(trial) + (f", {trial.reason}" if trial.reason else measured)
+        seed = "" if progress.seeds == 1 else f" seed {trial.seed}"
+        return _name(trial) + seed + (f", {trial.reason}" if trial.reason else measured)
 
     def _best(self, progress: Progress) -> str:
-        return "none yet" if progress.best is None else f"{self._value(progress.best)} ({_name(progress.best)})"
+        if progress.best is None:
+            return "none yet"
+        mean = "" if progress.seeds == 1 else ", mean over its seeds"
+        return f"{self._value(progress.best)} ({_name(progress.best)}{mean})"
 
     def _value(self, trial: Trial) -> str:
         metric = METRICS[self._objective.metric]

@@ -11,7 +11,7 @@ class Progress:
     """Where a search stands; `best` is the best trial so far in the first objective, `seconds_left` an estimate or None.
 
     `stage` says what happens before the first trial; `done` and `total` then count candidates. `paused` trials wait at a rung. `ended` says
-    why nothing new starts, once that is so; `sampler` which one chooses, and why.
+    why nothing new starts, once that is so; `sampler` which one chooses, and why. With several `seeds` the best is the mean over them.
     """
 
     study: str
@@ -27,6 +27,7 @@ class Progress:
     paused: int = 0
     ended: str | None = None
     sampler: str | None = None
+    seeds: int = 1
 
 
 Listener = Callable[[Progress], None]

@@ -40,8 +40,9 @@ class Table:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __contains__(self, choice: Choice) -> bool:
-        return choice in self._rows
+    def holds(self, choice: Choice, seeds: Sequence[int] = ()) -> bool:
+        """Whether there are results of a choice, with each of these seeds."""
+        return choice in self._rows and all(seed in self._rows[choice] for seed in seeds)
 
     def rows(self, choice: Choice, seed: int) -> Rows:
         """The row of each epoch (None: of the last one, whichever it was); ValueError says what is missing."""
@@ -57,6 +58,11 @@ class Table:
         """The metrics of a row."""
         cells = {name: self._columns[name][row] for name in self.metrics}
         return {name: float(value) for name, value in cells.items() if _known(value)}
+
+    @property
+    def by_seed(self) -> bool:
+        """Whether the rows are numbered by seeds."""
+        return "seed" in self._columns
 
     @property
     def by_epoch(self) -> bool:

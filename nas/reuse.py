@@ -31,7 +31,8 @@ class Reuse:
     """
 
     def __init__(self, store: Store, names: Sequence[str], config: StudyConfig) -> None:
-        self._found: dict[ModelConfig, Reused] = {}
+        self._found: dict[tuple[ModelConfig, int], Reused] = {}
+        self._seed = config.seed
         self._metrics = {objective.metric for objective in config.objectives} | {bound.metric for bound in config.require}
         studies = [store.study(name) for name in dict.fromkeys(names)]
         if config.evaluator != "train":
@@ -39,7 +40,8 @@ class Reuse:
         if not config.trains or not studies:
             return
         proxy = config.proxy
-        wanted = _data(proxy.fidelity(epochs=proxy.epochs, seed=config.seed, fingerprint=_fingerprint(proxy)))
+        fingerprint = _fingerprint(proxy)
+        wanted = [_data(proxy.fidelity(epochs=proxy.epochs, seed=seed, fingerprint=fingerprint)) for seed in config.trial_seeds]
         for study in studies:
             if self._alike(ProxyConfig.from_dict(study.config["proxy"]), proxy):
                 self._take(store, study, wanted)
@@ -47,23 +49,23 @@ class Reuse:
     def __len__(self) -> int:
         return len(self._found)
 
-    def of(self, candidate: Candidate) -> Reused | None:
-        """The results that stand for a training of `candidate`; None where it has to be trained."""
-        return None if candidate.config is None else self._found.get(candidate.config)
+    def of(self, candidate: Candidate, *, seed: int | None = None) -> Reused | None:
+        """The results that stand for a training of `candidate` with `seed` (default: the study's); None where it has to be trained."""
+        return None if candidate.config is None else self._found.get((candidate.config, self._seed if seed is None else seed))
 
     def _alike(self, other: ProxyConfig, proxy: ProxyConfig) -> bool:
         """Whether where both are trained makes no difference to what is asked; a trial's fidelity has the rest."""
         return "seconds" not in self._metrics or all(getattr(other, name) == getattr(proxy, name) for name in WHERE)
 
-    def _take(self, store: Store, study: StudyRecord, wanted: Mapping[str, Any]) -> None:
-        same = [trial for trial in store.trials(study, states=[TrialState.COMPLETE]) if _data(trial.fidelity) == wanted]
+    def _take(self, store: Store, study: StudyRecord, wanted: Sequence[Mapping[str, Any]]) -> None:
+        same = [trial for trial in store.trials(study, states=[TrialState.COMPLETE]) if _data(trial.fidelity) in wanted]
         reports = store.reports(study) if same else {}
         for trial in same:
             if trial.model is None or not reports.get(trial.number) or not self._suffices(trial):
                 continue
             origin = f"study {study.name}, trial {trial.number}"
             reused = Reused(reports=tuple(reports[trial.number]), fidelity=_trained(trial.fidelity), origin=origin)
-            self._found.setdefault(ModelConfig.from_dict(trial.model), reused)
+            self._found.setdefault((ModelConfig.from_dict(trial.model), trial.fidelity["seed"]), reused)
 
     def _suffices(self, trial: Trial) -> bool:
         """Whether the trial holds what only its training could tell this study."""

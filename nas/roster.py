@@ -4,23 +4,27 @@ from collections.abc import Iterable, Mapping
 
 from nas.budget import Budget
 from nas.config import StudyConfig
+from nas.seeding import Seeding
 from searchspace.feasible import FeasibleSet
 from studies.records import TRAINED, Trial, TrialState
 
-DEFAULT_MAX_TRIALS = 64
+DEFAULT_MAX_TRIALS = 64  # with each seed
 DEFAULT_MAX_UNTRAINED = 2000
 UNLIMITED = Budget()
 
 
 class Roster:
-    """The trials of a study by state and number, the best of them, and how many of the `wanted` ones (None: all) are missing."""
+    """The trials of a study by state and number, and how many of the `wanted` ones (None: all) are missing.
+
+    `best` is the best candidate: one trial, or what stands for those of several seeds once all have ended, as `seeding` knows them.
+    """
 
     def __init__(self, config: StudyConfig, feasible: FeasibleSet, wanted: int | None) -> None:
         self._objective, self._require = config.objectives[0], config.require
-        self._feasible, self.wanted = feasible, wanted
+        self.wanted, self._seeds, self._most = wanted, config.seeds, len(feasible) * config.seeds
+        self.seeding = Seeding(config.trial_seeds, feasible)
         self._states: dict[int, TrialState] = {}
         self._trials: dict[TrialState, dict[int, Trial]] = {state: {} for state in TrialState}
-        self._infeasible = 0
         self.best: Trial | None = None
 
     def put(self, trial: Trial) -> Trial | None:
@@ -30,9 +34,9 @@ class Roster:
             del self._trials[before.state][trial.number]
         self._trials[trial.state][trial.number] = trial
         self._states[trial.number] = trial.state
-        self._infeasible += self._turned_infeasible(trial) - (0 if before is None else self._turned_infeasible(before))
-        if trial.state is TrialState.COMPLETE and (self.best is None or self._merit(trial) < self._merit(self.best)):
-            self.best = trial
+        self.seeding.put(trial)
+        if trial.state.finished and (result := self.seeding.result(trial)) is not None and self._is_best(result):
+            self.best = result
         return before
 
     def put_all(self, trials: Iterable[Trial]) -> None:
@@ -65,13 +69,18 @@ class Roster:
 
     @property
     def trainable(self) -> int:
-        """How many candidates can be trained: the feasible ones but those that ran out of memory."""
-        return len(self._feasible) - self._infeasible
+        """How many trials can be trained: those of the feasible candidates but of the ones that ran out of memory."""
+        return self._most - self.seeding.given_up
 
     @property
     def total(self) -> int:
         """How many trained trials the study shall have."""
         return self.trainable if self.wanted is None else min(self.trainable, self.wanted)
+
+    @property
+    def candidates(self) -> int | None:
+        """How many candidates are begun for the `wanted` trials; None where their number is open."""
+        return None if self.wanted is None else -(-self.wanted // self._seeds)
 
     @property
     def missing(self) -> int:
@@ -84,8 +93,8 @@ class Roster:
         asked = self.wanted is not None and self.wanted < self.trainable
         return f"{self.total} trials, as many as asked for" if asked else "every feasible candidate has been tried"
 
-    def _turned_infeasible(self, trial: Trial) -> bool:
-        return trial.state is TrialState.INFEASIBLE and self._feasible.index(trial.params) is not None
+    def _is_best(self, result: Trial) -> bool:
+        return result.state is TrialState.COMPLETE and (self.best is None or self._merit(result) < self._merit(self.best))
 
     def _merit(self, trial: Trial) -> tuple[bool, float]:
         """Less is better: first whether it breaks an outcome constraint, then the first objective."""
@@ -97,8 +106,8 @@ class Roster:
 def wanted_trials(config: StudyConfig, budget: Budget, feasible: int) -> int | None:
     """How many trained trials a study shall have: as its budget says, None where only other limits are set, else a default.
 
-    A trial that is not trained costs next to nothing.
+    By default further seeds leave the number of candidates as it is. A trial that is not trained costs next to nothing.
     """
     if budget != UNLIMITED:
         return budget.trials
-    return DEFAULT_MAX_TRIALS if config.trains else min(feasible, DEFAULT_MAX_UNTRAINED)
+    return DEFAULT_MAX_TRIALS * config.seeds if config.trains else min(feasible, DEFAULT_MAX_UNTRAINED)

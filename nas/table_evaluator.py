@@ -28,19 +28,21 @@ class TableEvaluator:
     """Answers candidates from the table at `path`, which each process reads once; pickles as its path.
 
     A table with the last epoch only is answered as one step. `seconds` are recorded ones: nobody waits for them.
-    `choices` name the candidates of spaces whose choices cannot be read off an architecture.
+    `choices` name the candidates of spaces whose choices cannot be read off an architecture; `seeds` are those of a study of several.
     """
 
     path: str
     domains: tuple[str, ...]
     choices: Mapping[ModelConfig, Choice] | None = None
+    seeds: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, path: str, config: StudyConfig) -> Self:
         """The evaluator for a study; ValueError where the table cannot answer it: columns, metrics, epochs, data of another proxy."""
         domains = tuple(config.space.domains)
         choices = None if set(domains) <= set(READ_OFF) else _choices(config)
-        made = cls(str(Path(path).expanduser().absolute()), domains, choices)
+        seeds = tuple(config.trial_seeds) if config.seeds > 1 else ()
+        made = cls(str(Path(path).expanduser().absolute()), domains, choices, seeds)
         _check(made.table, config)
         return made
 
@@ -72,12 +74,13 @@ class TableEvaluator:
     def missing(self, feasible: Sequence[Candidate]) -> str | None:
         """Which feasible candidates the table lacks, in words; None where it has all, ValueError where it has none of them."""
         table = self.table
-        missing = [candidate for candidate in feasible if self._key(candidate.params) not in table]
+        missing = [candidate for candidate in feasible if not table.holds(self._key(candidate.params), self.seeds)]
         if len(missing) == len(feasible):
             raise ValueError(f"{table.name} has results of none of the {len(feasible)} feasible candidates; is it of another space?")
         named = "; ".join(table.text(self._key(candidate.params)) for candidate in missing[:NAMED])
         more = " ..." if len(missing) > NAMED else ""
-        return f"{table.name} lacks {len(missing)} of {len(feasible)} feasible candidates: {named}{more}" if missing else None
+        seeds = f", of the seeds {self.seeds[0]} to {self.seeds[-1]} each" if self.seeds else ""
+        return f"{table.name} lacks {len(missing)} of {len(feasible)} feasible candidates{seeds}: {named}{more}" if missing else None
 
     def _key(self, params: Params) -> Choice:
         return tuple(plain(params[name]) for name in self.domains)
@@ -107,6 +110,8 @@ def _check(table: Table, config: StudyConfig) -> None:
     trained = [objective.metric for objective in config.objectives if METRICS[objective.metric].origin == "trained"]
     if lacking := [name for name in trained if name not in table.metrics]:
         raise ValueError(f"{table.name} has no {', '.join(lacking)}, an objective of the study; it has {', '.join(table.metrics)}")
+    if config.seeds > 1 and not table.by_seed:
+        raise ValueError(f"{table.name} has no column seed and would answer all {config.seeds} seeds alike; ask for one seed")
     asked = config.proxy.fidelity(epochs=config.proxy.epochs, seed=config.seed)
     own = ("seed", "epochs") if table.by_epoch else ("seed",)  # what the table has rows for
     for name, wanted in asked.items():

@@ -26,16 +26,17 @@ class TrialWriter:
         """Store the candidates that must not be trained, each with its reason, once; returns all stored trials."""
         stored = self._store.trials(self._study)
         known = {params_key(trial.params) for trial in stored} if plan.rejected else set()
-        new = [self._new(candidate, plan) for candidate in plan.rejected if params_key(candidate.params) not in known]
+        rejected = [candidate for candidate in plan.rejected if params_key(candidate.params) not in known]
+        new = [self._new(candidate, plan, self._config.seed) for candidate in rejected]
         try:
             return [*stored, *self._store.add(self._study, new)] if new else stored
         except Taken:  # another driver has just stored the last one
             return self._store.trials(self._study)
 
-    def begin_new(self, candidate: Candidate, plan: Plan, *, worker: str | None) -> Trial | None:
-        """A new trial, running under this lease; None when the study has this candidate already."""
+    def begin_new(self, candidate: Candidate, plan: Plan, *, seed: int, worker: str | None) -> Trial | None:
+        """A new trial, running under this lease; None when the study has this candidate with this seed already."""
         try:
-            [trial] = self._store.add(self._study, [self._new(candidate, plan)], driver=self._lease.id, worker=worker)
+            [trial] = self._store.add(self._study, [self._new(candidate, plan, seed)], driver=self._lease.id, worker=worker)
         except Taken:
             return None
         return self._in_folder(trial)
@@ -80,10 +81,10 @@ class TrialWriter:
         self._store.set_checkpoint(trial, folder, driver=self._lease.id)
         return replace(trial, checkpoint=folder)
 
-    def _new(self, candidate: Candidate, plan: Plan) -> NewTrial:
+    def _new(self, candidate: Candidate, plan: Plan, seed: int) -> NewTrial:
         return NewTrial(
             params=dict(candidate.params),
-            seed=self._config.seed,
+            seed=seed,
             state=TrialState.QUEUED if candidate.feasible else TrialState.INFEASIBLE,
             model=candidate.config.to_dict() if candidate.config else None,
             cost=self._cost(candidate),

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,32 @@ import pandas as pd
 from studies.constraints import Constraint
 from studies.pareto import pareto_front
 from studies.records import METRICS, Objective, Report, Trial
+from studies.seeds import Choice, Spread, gathered, spread
 
 _COLUMNS = ("number", "state", "variant", *METRICS, "seed", "worker", "started_at", "finished_at", "reason")
 
 
-def trials_frame(trials: Sequence[Trial], objectives: Sequence[Objective] = (), constraints: Sequence[Constraint] = ()) -> pd.DataFrame:
+def trials_frame(
+    trials: Sequence[Trial], objectives: Sequence[Objective] = (), constraints: Sequence[Constraint] = (), *, seeds: int | None = None
+) -> pd.DataFrame:
     """One row a trial: number, state, choice (as `param_*`), architecture, cost, metrics, fidelity (as `fidelity_*`) and reason.
 
     Costs and metrics are in plain units (parameters, FLOPs, fractions, seconds). With `objectives` a column `on_front` is added: who
-    stands on the front of those that meet the `constraints`.
+    stands on the front of those that meet the `constraints`. Where a choice has several seeds (each is to have `seeds`, by default the most
+    that any has), `seeds` says how many of its choice's are complete, `METRIC_std` how far they lie apart, and all trials of a choice are
+    on the front whose means are.
     """
     frame = pd.DataFrame([_trial_columns(trial) for trial in trials], columns=None if trials else list(_COLUMNS))
+    choices = gathered(trials, seeds=seeds)
+    if len(choices) < len(trials):
+        spreads = dict(_spreads(choices))
+        frame["seeds"] = [spreads[trial.number].seeds for trial in trials]
+        for name in (name for name in METRICS if any(name in found.std for found in spreads.values())):
+            frame[f"{name}_std"] = [spreads[trial.number].std.get(name) for trial in trials]
     if objectives:
-        front = {trial.number for trial in pareto_front(trials, objectives, constraints)}
-        frame["on_front"] = [trial.number in front for trial in trials]
+        front = {trial.number for trial in pareto_front([standing for standing, _ in choices], objectives, constraints)}
+        numbers = {trial.number for standing, of_choice in choices if standing.number in front for trial in of_choice}
+        frame["on_front"] = [trial.number in numbers for trial in trials]
     return frame
 
 
@@ -65,6 +77,13 @@ def reports_frame(reports: Mapping[int, Sequence[Report]]) -> pd.DataFrame:
     """One row a report: trial number, epoch and the metrics after it."""
     rows = [{"number": number, "epoch": report.step, **report.metrics} for number, of_trial in reports.items() for report in of_trial]
     return pd.DataFrame(rows, columns=None if rows else ["number", "epoch", "top1", "loss"])
+
+
+def _spreads(choices: Sequence[Choice]) -> Iterator[tuple[int, Spread]]:
+    """For each trial by number how far those of its choice lie apart."""
+    for _, trials in choices:
+        found = spread(trials)
+        yield from ((trial.number, found) for trial in trials)
 
 
 def _trial_columns(trial: Trial) -> dict[str, Any]:

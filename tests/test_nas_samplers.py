@@ -194,7 +194,7 @@ def test_auto_says_what_it_chose_and_why() -> None:
     assert Sampler(asked, feasible, [], trials=9).why == "asked for; it does not learn from top1>=0.5"
 
 
-PAIRS = scaling_space()
+PAIRS = scaling_space(pairs="paper")
 REFUSED = [
     (SPACE, "cmaes", TWO, None, "sampler cmaes serves one objective, got top1, flops; use tpe or nsga2"),
     (PAIRS, "cmaes", ONE, None, "sampler cmaes needs domains of numbers in order, which pair is not; use tpe or gp"),

@@ -98,7 +98,7 @@ def test_a_process_reads_the_table_once_until_it_changes(tmp_path: Path, monkeyp
 
 
 def test_choices_that_cannot_be_read_off_an_architecture_are_looked_up(tmp_path: Path) -> None:
-    space = scaling_space()
+    space = scaling_space(pairs="paper", phi=[1.74], formula=True, with_base=False)
     table = written(
         tmp_path, [{"pair": pair, "phi": space.domains["phi"][0], "top1": i / 100} for i, pair in enumerate(space.domains["pair"])]
     )
@@ -200,7 +200,7 @@ def test_an_unknown_evaluator_is_refused_with_the_known_ones() -> None:
 
 
 def test_an_architecture_outside_the_space_is_no_candidate(tmp_path: Path) -> None:
-    space = scaling_space()
+    space = scaling_space(pairs="paper", phi=[1.74], formula=True, with_base=False)
     table = written(tmp_path, [{"pair": pair, "phi": space.domains["phi"][0], "top1": 0.1} for pair in space.domains["pair"]])
     answer = evaluator(study(table, space=space))
     assert isinstance(answer, TableEvaluator)

@@ -52,8 +52,9 @@ def _captions(comparison: Comparison) -> list[str]:
     worst = zip(comparison.objectives, comparison.reference, strict=True)
     metrics = ", ".join(f"{METRICS[each.metric].label} {METRICS[each.metric].show(value)}" for each, value in worst)
     spent = f"{comparison.budget:,.1f} {comparison.unit}"
+    counted = "trials" if comparison.seeds == 1 else f"candidates (means over {comparison.seeds} seeds)"
     return [
-        f"both within {spent}, {comparison.trials} trials of the study; shares of the hypervolume of all results, up to {metrics}",
+        f"both within {spent}, {comparison.trials} {counted} of the study; shares of the hypervolume of all results, up to {metrics}",
         f"95 % interval and p from {comparison.chance.orders:,} draws, seed {comparison.seed}",
     ]
 

@@ -1,30 +1,44 @@
 """Show searches."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 from nas import output
 from nas.api import Study, open_study
 from nas.output import Column, Format, print_rows, text_column
-from nas.trial_table import NUMBER, STATE, choice_columns, noise_text, trial_columns, trial_row
+from nas.trial_table import NUMBER, STATE, choice_columns, noise_text, spread_text, trial_columns, trial_row
 from studies.fidelity import fidelity_text
-from studies.records import TrialState
+from studies.records import METRICS, TrialState
+from studies.seeds import Spread, gathered, spread
 from studies.store import Store
 
 
 def print_front(study: Study, format: Format) -> None:
-    """Print a study's Pareto front."""
-    front, complete = study.front(), sum(trial.state is TrialState.COMPLETE for trial in study.trials())
+    """Print a study's Pareto front; with several seeds that of the means over them."""
+    front, choices, seeds = study.front(), gathered(study.trials(), seeds=study.config.seeds), study.config.seeds
+    complete = sum(standing.state is TrialState.COMPLETE for standing, _ in choices)
     space, fidelity = study.config.space, front[0].fidelity if front else {}
     measured = fidelity_text([fidelity]) or "nothing measured yet"
-    noise = noise_text(fidelity) if study.config.trains else ""
+    spreads = {standing.number: spread(trials) for standing, trials in choices} if seeds > 1 else {}
     names = " against ".join(f"{objective.metric} ({objective.direction})" for objective in study.objectives)
+    kind = "complete trials" if seeds == 1 else f"candidates that have all of their {seeds} seeds"
     print_rows(
-        [trial_row(space, trial) for trial in front],
-        trial_columns(study),
+        [trial_row(space, trial, spreads.get(trial.number)) for trial in front],
+        trial_columns(study, averages=True),
         format=format,
-        title=f"Pareto front of study {study.name!r}: {names}",
-        caption=f"{len(front)} of {complete} complete trials; {measured}\n{noise}".rstrip(),
+        title=f"Pareto front of study {study.name!r}: {names}" + (f", means over {seeds} seeds" if seeds > 1 else ""),
+        caption=f"{len(front)} of {complete} {kind}; {measured}\n{_noise(study, fidelity, spreads.values())}".rstrip(),
     )
+
+
+def _noise(study: Study, fidelity: Mapping[str, Any], spreads: Iterable[Spread]) -> str:
+    """Which differences on a front are noise, where anything is trained."""
+    config = study.config
+    if config.seeds == 1:
+        return noise_text(fidelity) if config.trains else ""
+    trained = next(objective.metric for objective in study.objectives if METRICS[objective.metric].origin == "trained")
+    return f"± is the standard deviation over seeds; {spread_text(spreads, trained, seeds=config.seeds)}"
 
 
 def studies(store: str, format: Format) -> None:

@@ -39,7 +39,8 @@ def is_range(values: Sequence[Value]) -> bool:
 
 def _automatic(config: StudyConfig, feasible: int, trials: int | None) -> tuple[str, str]:
     if trials is not None and feasible <= trials:
-        return "exhaustive", f"the {feasible:,} feasible candidates are no more than the {trials:,} trials asked for"
+        asked = "trials" if config.seeds == 1 else f"candidates with {config.seeds} seeds"
+        return "exhaustive", f"the {feasible:,} feasible candidates are no more than the {trials:,} {asked} asked for"
     if len(unknown_objectives(config)) == 1:
         return "known-cost", "only one objective is unknown before training"
     if len(config.objectives) == 1:

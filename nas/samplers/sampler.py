@@ -15,8 +15,9 @@ from studies.records import Trial
 
 
 class Sampler:
-    """Suggests candidates of a study that shall have `trials` trained trials (None: as many as its budget allows) and has `stored` ones.
+    """Suggests candidates of a study that shall train `trials` of them (None: as many as its budget allows) and has `stored` ones.
 
+    It knows one trial a candidate: of several seeds what stands for all, a finished one once the last of them has ended.
     `name` is the sampler that serves, `why` says why it does. `premeasured` holds what is known of candidates beside their costs.
     """
 
