@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nas.errors import MissingExtra, NasError
     from nas.fidelity import Certificate, certificate
     from nas.halving import Halving
+    from nas.measured_exponents import latency_exponents
     from nas.network import build
     from nas.training import train
     from searchspace.formats import load_variant
@@ -31,6 +32,7 @@ _HOMES = {
     "StudyConfig": "nas.config",
     "build": "nas.network",
     "certificate": "nas.fidelity",
+    "latency_exponents": "nas.measured_exponents",
     "load_variant": "searchspace.formats",
     "open_study": "nas.api",
     "scaling_space": "searchspace.spaces",
@@ -52,6 +54,7 @@ __all__ = [
     "__version__",
     "build",
     "certificate",
+    "latency_exponents",
     "load_variant",
     "open_study",
     "scaling_space",

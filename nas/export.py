@@ -2,25 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-import nas
 from nas.api import Study, open_study
 from nas.errors import NasError
 from nas.export_weights import CARRIERS, WeightsSource, check_carrier, export_network, intact, trained
-from nas.job import trial_name
 from nas.kept_weights import recorded_weights
 from nas.placing import place
 from searchspace.formats import FORMATS, VariantDocument, format_named, load_document
-from searchspace.model_config import ModelConfig
 from searchspace.styles import style_of
 from searchspace.switch_flags import with_settings
+from studies.provenance import trial_document as document_of
+from studies.provenance import versions
 from studies.records import Trial
 from studies.store import Store
 
-PACKAGES = ("torch", "optuna", "ray")
 PROGRAMS = set(CARRIERS) - set(FORMATS)  # of no use without weights
 
 
@@ -84,9 +80,10 @@ def export_document(document: VariantDocument, *, format: str, out: Path) -> Pat
 
 def trial_document(study: Study, trial: Trial) -> VariantDocument:
     """A trial's variant with its provenance; NasError for a trial without an architecture."""
-    if trial.model is None:
-        raise NasError(f"trial {trial.number} of {study.name!r} has no architecture to export: {trial.reason}")
-    return VariantDocument(trial_name(study.name, trial.number), ModelConfig.from_dict(trial.model), provenance(study, trial))
+    try:
+        return document_of(study.name, trial)
+    except ValueError as error:
+        raise NasError(str(error)) from None
 
 
 def variant_document(text: str, style: str | None = None, settings: Sequence[str] = ()) -> VariantDocument:
@@ -101,24 +98,9 @@ def variant_document(text: str, style: str | None = None, settings: Sequence[str
         "style": style_of(config),
         **({"settings": list(settings)} if settings else {}),
         "origin": dict(found.provenance),
-        "exported_with": _versions(),
+        "exported_with": versions(),
     }
     return VariantDocument("-".join([found.name, *settings]), config, origin)
-
-
-def provenance(study: Study, trial: Trial) -> dict[str, Any]:
-    """Study, trial, choice, metrics and what was measured before them with the fidelity, seed and versions; no host, user or path."""
-    return {
-        "study": study.name,
-        "trial": trial.number,
-        "state": trial.state.value,
-        "choice": dict(trial.params),
-        "metrics": dict(trial.metrics),
-        **({"premeasured": dict(trial.premeasured)} if trial.premeasured else {}),
-        "fidelity": dict(trial.fidelity),
-        "seed": trial.seed,
-        "exported_with": _versions(),
-    }
 
 
 def _chosen(choice: Choice, store: str) -> tuple[Study | None, list[VariantDocument]]:
@@ -142,14 +124,3 @@ def _recorded(study: Study | None, document: VariantDocument) -> Path:
             "--keep-weights all those of every trial; --weights names a file"
         )
     return intact(found[number])
-
-
-def _versions() -> dict[str, str]:
-    return {"nas-scaling": nas.__version__, **{package: _version(package) for package in PACKAGES}}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

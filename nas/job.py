@@ -13,6 +13,7 @@ from nas.attempts import adopt
 from nas.step_limit import LimitedSteps
 from searchspace.formats import file_stem
 from searchspace.model_config import ModelConfig
+from studies.provenance import trial_name
 from studies.records import TrialState
 from trainer.proxy_config import ProxyConfig, ProxyResult
 
@@ -54,11 +55,6 @@ class Job:
     weights: Path | None = None
     checkpoints: str | None = None
     state_share: float | None = None
-
-
-def trial_name(study: str, trial: int) -> str:
-    """What a trial is called where its study is not at hand; the stem of its files' names."""
-    return f"{study}-trial-{trial}"
 
 
 def weights_file(study: str, trial: int) -> str:

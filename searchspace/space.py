@@ -15,6 +15,7 @@ from searchspace.listed_grid import ListedGrid
 from searchspace.memory import Training, memory_bytes
 from searchspace.model_config import ModelConfig
 from searchspace.out_of_reach import why_empty
+from searchspace.scaling_setting import Scaling
 from searchspace.sizes import Limit, Target
 
 Value = int | float | str
@@ -26,12 +27,15 @@ BATCH_SIZE = 64  # as `nas cost` has it
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One choice from a space: its architecture and cost where one can be built, and the reason when it must not be trained."""
+    """One choice from a space: its architecture and cost where one can be built, and the reason when it must not be trained.
+
+    `size_error` is the relative distance of its size from the one that was asked for, where one was.
+    """
 
     params: Params
     config: ModelConfig | None
     cost: Cost | None
-    asked_params: float | None
+    size_error: float | None
     reason: str | None
 
     @property
@@ -39,40 +43,45 @@ class Candidate:
         """Whether nothing forbids training it."""
         return self.reason is None
 
-    @property
-    def size_error(self) -> float | None:
-        """Relative distance of its parameters from the size that was asked for."""
-        if self.cost is None or self.asked_params is None:
-            return None
-        return self.cost.params / self.asked_params - 1
-
 
 def no_reason(space: "SearchSpace", config: ModelConfig) -> str | None:
     """For a rule that nothing built can be against."""
     return None
 
 
+def no_size_error(space: "SearchSpace", params: Params, config: ModelConfig, size: Cost) -> float | None:
+    """For a rule that asks for no size."""
+    return None
+
+
+def offers_all(space: "SearchSpace", params: Params) -> bool:
+    """For a rule in which every choice is a candidate."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What makes a kind of space: a check of its settings, how it builds, which size it asked for, why a result is against a rule.
+    """What makes a kind of space: a check of its settings, how it builds, how far off a size is, why a result is against a rule.
 
     `limited` may say which limit kept a result from its target; `grid` knows the feasible choices as arrays, by building each where it is
-    not given.
+    not given; `offers` may leave out choices in which one value has nothing to do with another: nobody is shown those.
     """
 
     check: Callable[["SearchSpace"], None]
     build: Callable[["SearchSpace", Params], ModelConfig]
-    asked_params: Callable[["SearchSpace", Params], float | None]
+    size_error: Callable[["SearchSpace", Params, ModelConfig, Cost], float | None]
     violation: Callable[["SearchSpace", ModelConfig], str | None]
     limited: Callable[["SearchSpace", ModelConfig], str | None] = no_reason
     grid: Callable[["SearchSpace"], Grid] = ListedGrid
+    offers: Callable[["SearchSpace", Params], bool] = offers_all
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
     """A named product of domains; costs are counted at `image_size` with `num_classes`, as the published tables do.
 
-    Its memory is that of training full-width variants in float32 with batches of `batch_size` images.
+    Its memory is that of training full-width variants in float32 with batches of `batch_size` images. `scaling` belongs to scaling spaces;
+    without it they are those of earlier versions, rounded as in the paper.
     """
 
     name: str
@@ -85,6 +94,7 @@ class SearchSpace:
     image_size: int = 224
     num_classes: int = 1000
     batch_size: int = BATCH_SIZE
+    scaling: Scaling | None = None
 
     def __post_init__(self) -> None:
         for name, values in self.domains.items():
@@ -116,16 +126,16 @@ class SearchSpace:
         return self._candidate(params)
 
     def _candidate(self, params: Params) -> Candidate:
-        asked = self.rule.asked_params(self, params)
         try:
             config = self.rule.build(self, params)
         except ValueError as error:
-            return Candidate(params, None, None, asked, str(error))
+            return Candidate(params, None, None, None, str(error))
         size = cost(config, self.image_size, self.num_classes)
-        reason = self.rule.violation(self, config) or self._size_violation(config, size)
+        size_error = self.rule.size_error(self, params, config, size)
+        reason = self.rule.violation(self, config) or self._size_violation(config, size) or self._off_scale(size_error)
         if reason and self.limits:
             reason = self.rule.limited(self, config) or reason
-        return Candidate(params, config, size, asked, reason)
+        return Candidate(params, config, size, size_error, reason)
 
     def size(self, config: ModelConfig, metric: str) -> int:
         """One size of an architecture under the space's settings: `params`, `flops`, `activations` or `memory` (bytes)."""
@@ -161,6 +171,10 @@ class SearchSpace:
 
     def enumerate(self) -> list[Candidate]:
         """All candidates in the order of the domains, a variant that appeared before marked infeasible; ValueError above 100,000."""
+        return [candidate for _, candidate in self.numbered()]
+
+    def numbered(self) -> list[tuple[int, Candidate]]:
+        """`enumerate` with the place of each in the product of the domains, of which the rule may leave some out."""
         if len(self) > MAX_ENUMERATED:
             raise ValueError(
                 f"space {self.name} has {len(self):,} choices, more than {MAX_ENUMERATED:,} to build one by one; "
@@ -195,6 +209,7 @@ class SearchSpace:
             "image_size": self.image_size,
             "num_classes": self.num_classes,
             **({} if self.batch_size == BATCH_SIZE else {"batch_size": self.batch_size}),
+            **({} if self.scaling is None else {"scaling": self.scaling.to_dict()}),
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -210,9 +225,11 @@ class SearchSpace:
             raise ValueError(why_empty(self, grid))
         return FeasibleSet(self, grid, choices)
 
-    def _candidates(self) -> Iterator[Candidate]:
-        for values in itertools.product(*self.domains.values()):
-            yield self._candidate(dict(zip(self.domains, values, strict=True)))
+    def _candidates(self) -> Iterator[tuple[int, Candidate]]:
+        for place, values in enumerate(itertools.product(*self.domains.values())):
+            params = dict(zip(self.domains, values, strict=True))
+            if self.rule.offers(self, params):
+                yield place, self._candidate(params)
 
     def _check(self, params: Params) -> None:
         if set(params) != set(self.domains):
@@ -229,13 +246,22 @@ class SearchSpace:
                 return violation + (self.memory_setting if rule.metric == "memory" else "")
         return None
 
+    def _off_scale(self, size_error: float | None) -> str | None:
+        """Why a matched variant is too far from the size that its φ asks for."""
+        if self.scaling is None or self.scaling.formula or size_error is None or abs(size_error) <= self.scaling.tolerance:
+            return None
+        return (
+            f"no whole depth comes within {self.scaling.tolerance:.1%} of the {self.scaling.metric} that phi asks for; "
+            f"the nearest is {size_error:+.2%} off"
+        )
 
-def _without_repeats(candidates: Iterator[Candidate]) -> Iterator[Candidate]:
+
+def _without_repeats(candidates: Iterator[tuple[int, Candidate]]) -> Iterator[tuple[int, Candidate]]:
     first: dict[ModelConfig, Params] = {}
-    for candidate in candidates:
+    for place, candidate in candidates:
         if candidate.feasible and candidate.config is not None:
             earlier = first.setdefault(candidate.config, candidate.params)
             if earlier is not candidate.params:
                 choice = ", ".join(f"{name}={value}" for name, value in earlier.items())
                 candidate = replace(candidate, reason=f"the same variant as {choice} after rounding")
-        yield candidate
+        yield place, candidate

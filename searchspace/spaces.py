@@ -1,18 +1,22 @@
-"""The spaces by name: `stacking` over (C1, C', L1, L3), `wide` with more of it, `scaling` over (α, β) pairs, `single` of one variant."""
+"""The spaces by name: `stacking` over (C1, C', L1, L3), `wide` with more of it, `scaling` over φ and widths, `single` of one variant."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
-from searchspace.cost import COST_METRICS, cost
+from searchspace.exponents import Exponents
 from searchspace.model_config import ModelConfig
 from searchspace.presets import preset
-from searchspace.scaling import PAPER_PAIRS, PAPER_PHI, compound_scale
+from searchspace.scaled_base import ScaledBase
+from searchspace.scaling import PAPER_PAIRS
+from searchspace.scaling_domains import metric_of, start_of, steps_of, widths_of
+from searchspace.scaling_rule import SCALING, check_more_than_base
+from searchspace.scaling_setting import Scaling
 from searchspace.sizes import Limit, Target
-from searchspace.space import BATCH_SIZE, Params, Rule, SearchSpace, Value, no_reason
+from searchspace.space import BATCH_SIZE, Params, Rule, SearchSpace, Value, no_reason, no_size_error
 from searchspace.space_text import naming, read_domains, read_limits, read_target
 from searchspace.stacking_rule import STACKING, check_domains
-from searchspace.styles import style_of, switches
+from searchspace.styles import style_of
 
 PAPER_TARGET = Target(30_000_000)
 WIDE: Mapping[str, Sequence[int]] = {"channels": range(16, 161, 16), "group_channels": (8, 16, 32), "l1": range(1, 9)}
@@ -55,29 +59,45 @@ def wide_stacking_space(*, l3: Sequence[int] | None = None, target: Target | Non
 
 def scaling_space(
     *,
-    pairs: Sequence[tuple[float, float]] = PAPER_PAIRS,
+    base: ModelConfig | None = None,
     phi: Sequence[float] | None = None,
+    pairs: Literal["paper"] | Sequence[tuple[float, float]] | None = None,
+    lattice: Literal["coarse", "fine"] = "coarse",
+    formula: bool = False,
+    split: str = "ratio",
+    metric: str | None = None,
+    exponents: Exponents | None = None,
+    alpha: tuple[float, float] = (1.0, 1.4),
+    tolerance: float = 0.015,
     target: Target | None = None,
     limits: Sequence[Limit] = (),
     style: str | None = None,
-    base: ModelConfig | None = None,
+    with_base: bool = True,
 ) -> SearchSpace:
-    """(α, β) pairs applied to `base` (T unless given) in its style at φ = 1.74, or at the φ that doubles the base up to the target.
+    """Ways to scale `base` (T unless given) up to 2^φ times its `metric` (parameters unless given), with the base itself as φ = 0.
 
-    Thin: the paper's plain rounding, so sizes differ and are shown with their error; matched sizes and the fit are to come.
+    A choice is a φ of 2, 3, 4 or those given, and a width of the base's lattice that some φ can use with an effective α in the range; the
+    depth is solved from the size and must come within `tolerance` of it. `pairs` are chosen instead of widths where they are given, "paper"
+    for its five. `lattice` "fine" groups the base by 8 channels first, and `style` restyles it. With `formula` D is rounded as in the
+    paper, whatever the size. A target is one φ instead, without the base. ValueError for a φ that no width can express, and where nothing
+    but the base has a size that was asked for.
     """
-    base = base or preset("T").config
-    if phi is not None and target is not None:
-        raise ValueError("phi and target exclude each other: a target decides phi")
-    if target is not None:
-        if target.metric not in COST_METRICS:
-            raise ValueError(f"a scaling space takes a target on {', '.join(COST_METRICS)}, got {target.metric}; set a limit on it instead")
-        phi = [round(math.log2(target.value / getattr(cost(base), target.metric)), 4)]
-    names = tuple(f"{alpha:g},{beta:g}" for alpha, beta in pairs)
-    domains: dict[str, tuple[Value, ...]] = {"pair": names, "phi": tuple(phi or (PAPER_PHI,))}
-    size = None if target is None else Target(target.value, target.metric, ROUNDING)
-    limits = tuple(limits)
-    return SearchSpace(name="scaling", domains=domains, rule=SCALING, target=size, limits=limits, style=style or style_of(base), base=base)
+    start = start_of(base or preset("T").config, lattice, style)
+    how: dict[str, Any] = {"exponents": exponents, "split": split, "formula": formula, "alpha": alpha, "tolerance": tolerance}
+    scaling = Scaling(metric=metric_of(metric, target), **how)
+    scaled = ScaledBase(start, scaling)
+    steps = steps_of(phi, target, scaled, with_base=with_base)
+    domains: dict[str, tuple[Value, ...]]
+    if pairs is None:
+        domains = {"phi": steps, "channels": widths_of(scaled, steps)}
+    else:
+        named = PAPER_PAIRS if pairs == "paper" else pairs
+        domains = {"pair": tuple(f"{a:g},{b:g}" for a, b in named), "phi": steps}
+    size = None if target is None else replace(target, tolerance=ROUNDING if formula else tolerance)
+    settings: dict[str, Any] = {"target": size, "limits": tuple(limits), "style": style_of(start), "base": start, "scaling": scaling}
+    space = SearchSpace(name="scaling", domains=domains, rule=SCALING, **settings)
+    check_more_than_base(space)
+    return space
 
 
 def single_space(name: str, config: ModelConfig) -> SearchSpace:
@@ -97,10 +117,12 @@ def space_from_dict(values: Mapping[str, Any]) -> SearchSpace:
     try:
         target, limits = read_target(rest.pop("target", None)), read_limits(rest.pop("limits", []))
         domains, base = read_domains(rest.pop("domains", {})), _read_base(rest.pop("base", None))
+        scaling = _read_scaling(rest.pop("scaling", None), name)
     except ValueError as error:
         raise ValueError(f"not a search space: {error}") from None
     try:
-        return SearchSpace(name=name, domains=domains, rule=RULES[name], target=target, limits=limits, base=base, **rest)
+        parts: dict[str, Any] = {"target": target, "limits": limits, "base": base, "scaling": scaling}
+        return SearchSpace(name=name, domains=domains, rule=RULES[name], **parts, **rest)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"not a search space: {error}") from None
 
@@ -112,17 +134,11 @@ def _read_base(value: Any) -> ModelConfig | None:
         return None if value is None else preset(str(value)).config
 
 
-def _check_scaling(space: SearchSpace) -> None:
-    check_domains(space, {"pair", "phi"})
-    if space.base is None or not space.base.is_aaba:
-        raise ValueError("a scaling space needs an AABA base (L1 = L2 = L4 <= L3), such as base: T")
-    if space.style != style_of(space.base):
-        switches(space.style, 1)
-    for pair in space.domains["pair"]:
-        _coefficients(pair)
-    for phi in space.domains["phi"]:
-        if not isinstance(phi, int | float):
-            raise ValueError(f"domain phi holds numbers, got {phi!r}")
+def _read_scaling(value: Any, space: str) -> Scaling | None:
+    with naming("scaling"):
+        if value is not None and space != "scaling":
+            raise ValueError(f"only a scaling space has such a setting, got one for the space {space!r}")
+        return value if value is None or isinstance(value, Scaling) else Scaling.from_dict(value)
 
 
 def _check_single(space: SearchSpace) -> None:
@@ -131,36 +147,10 @@ def _check_single(space: SearchSpace) -> None:
         raise ValueError(f"a single space needs a base and one name for it, got {list(space.domains['variant'])}")
 
 
-def _coefficients(pair: Value) -> tuple[float, float]:
-    try:
-        alpha, beta = (float(number) for number in str(pair).split(","))
-    except ValueError:
-        raise ValueError(f"a pair reads alpha,beta such as 1.09,1.36, got {pair!r}") from None
-    return alpha, beta
-
-
-def _build_scaling(space: SearchSpace, params: Params) -> ModelConfig:
-    alpha, beta = _coefficients(params["pair"])
-    assert space.base is not None, "a scaling space is made with a base"
-    return compound_scale(
-        space.base, float(params["phi"]), alpha=alpha, beta=beta, style=None if space.style == style_of(space.base) else space.style
-    )
-
-
 def _build_single(space: SearchSpace, params: Params) -> ModelConfig:
     assert space.base is not None, "a single space is made with a base"
     return space.base
 
 
-def _asked_by_phi(space: SearchSpace, params: Params) -> float:
-    assert space.base is not None, "a scaling space is made with a base"
-    return float(2 ** float(params["phi"]) * cost(space.base, space.image_size, space.num_classes).params)
-
-
-def _asked_by_nothing(space: SearchSpace, params: Params) -> float | None:
-    return None
-
-
-SCALING = Rule(_check_scaling, _build_scaling, _asked_by_phi, no_reason)
-SINGLE = Rule(_check_single, _build_single, _asked_by_nothing, no_reason)
+SINGLE = Rule(_check_single, _build_single, no_size_error, no_reason)
 RULES: Mapping[str, Rule] = {"stacking": STACKING, "scaling": SCALING, "single": SINGLE}

@@ -1,7 +1,7 @@
 """The rule of stacking spaces: (C1, C', L1) and L3 as a domain or solved from the target, and optionally the kernel size."""
 
 from searchspace.closed_form import closed_form
-from searchspace.cost import cost
+from searchspace.cost import Cost, cost
 from searchspace.depth import Stack, deepest_within, nearest_depth
 from searchspace.model_config import LARGEST_KERNEL, ModelConfig, width_violation
 from searchspace.quantity import format_quantity
@@ -31,8 +31,8 @@ def _check_stacking(space: SearchSpace) -> None:
         raise ValueError(f"domain kernel_size holds odd sizes up to {LARGEST_KERNEL}, the operator's largest, got {wrong[0]}")
 
 
-def _asked_by_target(space: SearchSpace, params: Params) -> float | None:
-    return space.target.value if space.target is not None and space.target.metric == "params" else None
+def _size_error(space: SearchSpace, params: Params, config: ModelConfig, size: Cost) -> float | None:
+    return size.params / space.target.value - 1 if space.target is not None and space.target.metric == "params" else None
 
 
 def _build_stacking(space: SearchSpace, params: Params) -> ModelConfig:
@@ -82,4 +82,4 @@ def _limited(space: SearchSpace, config: ModelConfig) -> str | None:
     return None
 
 
-STACKING = Rule(_check_stacking, _build_stacking, _asked_by_target, _stacking_violation, _limited, StackGrid)
+STACKING = Rule(_check_stacking, _build_stacking, _size_error, _stacking_violation, _limited, StackGrid)

@@ -57,7 +57,8 @@ def test_cost_and_scale_take_every_exported_file(format: str, cli: Cli, tmp_path
     assert code == 0, err
     assert list((tmp_path / "out").iterdir()) == [Path(out.strip())]
     assert json.loads(cli("cost", out.strip(), "--format", "json")[1])["params"] == 50_079_880
-    (row,) = json.loads(cli("scale", "--base", out.strip(), "--phi", "0", "--format", "json")[1])
+    rows = json.loads(cli("scale", "--base", out.strip(), "--phi", "0", "--format", "json")[1])
+    (row,) = [row for row in rows if row["name"] == "scaled"]
     assert (row["variant"], row["style"], row["params"]) == ("80,16,4,21", "s", 50_079_880)
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import nas
 from dashboard.charts import front_figure
 from nas.config import LatencyConfig, Screen
-from nas.export import provenance
 from nas.flags import study_config
 from nas.premeasure import LISTED, MAX_MEASURED, Measures, Plan, Premeasuring, screened
 from nas.progress_record import Progress
@@ -22,6 +21,7 @@ from searchspace.score_table import SCORE_TABLE
 from searchspace.sizes import Limit
 from searchspace.space import SearchSpace
 from searchspace.spaces import stacking_space, wide_stacking_space
+from studies.provenance import provenance
 from studies.records import METRICS, TrialState
 from studies.store import Store, StudyMismatch
 from trainer.latency_setting import Latency, LatencySetting, OutOfMemory
@@ -193,7 +193,7 @@ def test_a_study_without_a_trained_objective_trains_nothing(engine: str, store_u
     assert study.store.reports(study.record) == {}
     assert bench.logged("train") == []
     assert not (study.store.artifacts.of(study.record))
-    assert provenance(study, study.trial(0))["premeasured"] == study.trial(0).premeasured
+    assert provenance(study.name, study.trial(0))["premeasured"] == study.trial(0).premeasured
     assert {trial.params["l3"] for trial in study.front()} == set(DEPTHS)  # each later one is faster and dearer
 
 

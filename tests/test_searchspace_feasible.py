@@ -132,7 +132,8 @@ def test_what_is_taken_out_is_gone_and_the_rest_keeps_its_order_and_costs() -> N
 
 
 def test_a_scaling_space_has_a_set_without_the_variants_that_come_twice() -> None:
-    space = scaling_space(pairs=[(1.09, 1.36), (1.091, 1.36), (1.12, 1.34)], limits=[Limit("memory", 10**11)])
+    pairs = [(1.09, 1.36), (1.091, 1.36), (1.12, 1.34)]
+    space = scaling_space(pairs=pairs, phi=[1.74], formula=True, with_base=False, limits=[Limit("memory", 10**11)])
     feasible = space.feasible_set()
     assert [feasible.candidate(index) for index in range(len(feasible))] == [c for c in space.enumerate() if c.feasible]
     assert feasible.positions()[:, 0].tolist() == [0, 2]

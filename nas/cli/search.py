@@ -23,10 +23,31 @@ def search(
     kernel_size: Annotated[str | None, typer.Option(help="Kernel sizes of the wide space: 3,5,7.", rich_help_panel="Space")] = None,
     l3: Annotated[str | None, typer.Option(help="L3 values instead of a target.", rich_help_panel="Space")] = None,
     target: Annotated[str | None, typer.Option(help="Size to hit: 30M parameters, flops=5G.", rich_help_panel="Space")] = None,
-    tolerance: Annotated[str | None, typer.Option(help="How far off the target is still feasible: 2%.", rich_help_panel="Space")] = None,
+    tolerance: Annotated[
+        str | None, typer.Option(help="How far off a size is still feasible: 2%, 1.5% where scaled.", rich_help_panel="Space")
+    ] = None,
     limit: Annotated[list[str] | None, typer.Option(help="Hard limit: params<=30M, flops<=5G.", rich_help_panel="Space")] = None,
-    phi: Annotated[str | None, typer.Option(help="φ values of the scaling space: 1.74.", rich_help_panel="Space")] = None,
-    base: Annotated[str | None, typer.Option(help="Variant that the scaling space starts from: T.", rich_help_panel="Space")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="What scaling starts from: T, a variant, a file or study:NAME.", rich_help_panel="Space")
+    ] = None,
+    phi: Annotated[str | None, typer.Option(help="φ values of the scaling space: 2,3,4.", rich_help_panel="Space")] = None,
+    pairs: Annotated[
+        str | None, typer.Option(help="(α, β) instead of widths: paper, or '1.09,1.36;1.12,1.34'.", rich_help_panel="Space")
+    ] = None,
+    lattice: Annotated[
+        Literal["coarse", "fine"] | None, typer.Option(help="Widths in steps of the base's C', or of 8.", rich_help_panel="Space")
+    ] = None,
+    split: Annotated[
+        Literal["ratio", "keep-l1", "published"] | None, typer.Option(help="How a depth becomes L1 and L3: ratio.", rich_help_panel="Space")
+    ] = None,
+    scale_metric: Annotated[
+        Literal["params", "flops", "memory", "latency_ms"] | None,
+        typer.Option(help="What a step of φ doubles: params.", rich_help_panel="Space"),
+    ] = None,
+    alpha: Annotated[str | None, typer.Option(help="Range of the effective α: 1:1.4.", rich_help_panel="Space")] = None,
+    keep_formula: Annotated[
+        bool | None, typer.Option("--keep-formula", help="Round D as the paper does, whatever the size.", rich_help_panel="Space")
+    ] = None,
     style: Annotated[str | None, typer.Option(help="Switches: t, s, l, h or g.", rich_help_panel="Space")] = None,
     dataset: Annotated[str | None, typer.Option(help=DATASETS, rich_help_panel="Proxy")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels, at least 32.", rich_help_panel="Proxy")] = None,

@@ -33,19 +33,66 @@ def cost(
 
 
 def scale(
-    phi: Annotated[str, typer.Option(help="φ, or several: 1,2,3.")] = "1",
-    base: Annotated[str, typer.Option(help="Variant to scale.")] = "T",
-    alpha: Annotated[float, typer.Option(help="Depth grows by α^φ.")] = 1.09,
-    beta: Annotated[float, typer.Option(help="Width grows by β^φ.")] = 1.36,
+    phi: Annotated[str | None, typer.Option(help="φ, several or a range: 3, 1,2,3 or 0:6; 1 by default.")] = None,
+    target: Annotated[str | None, typer.Option(metavar="SIZE", help="Solve φ for a size: 100M, 16G (FLOPs) or memory=16G.")] = None,
+    base: Annotated[str | None, typer.Option(help="Variant to scale, or study:NAME for its best; T, or the base of --study.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Depth grows by α^φ; 1.09, or what goes with --beta.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Width grows by β^φ; 1.36, or what goes with --alpha.")] = None,
+    study: Annotated[str | None, typer.Option(help="Take α and β as `nas fit` found them for this study.")] = None,
     group_channels: Annotated[int | None, typer.Option(help="C' of the result; the base's by default.")] = None,
     style: Style = None,
+    split: Annotated[str, typer.Option(help="How depth becomes L1 and L3: ratio (as in the base), keep-l1 or published.")] = "ratio",
+    match: Annotated[bool, typer.Option("--match", help="Round the width only and solve the depth from the size.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Also write the scaled variants as files to this folder.")] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="How to print: table, json or csv. With --out the kind of its files: yaml, json, opengvlab, huggingface, mmdet or mmseg."
+        ),
+    ] = None,
+    store: Store = DEFAULT_STORE,
+) -> None:
+    """Scale a variant's depth and width together to a family, beside the published one. Example: nas scale --phi 0:6"""
+    from nas.commands import scale as commands
+    from searchspace.family import ScaleRule
+
+    how = ScaleRule(group_channels=group_channels, style=style, split=split, match=match)
+    flags = commands.ScaleFlags(phi=phi, target=target, base=base, study=study, alpha=alpha, beta=beta)
+    commands.scale(flags, how, format, out, store)
+
+
+def explain(
+    before: Annotated[str, typer.Argument(metavar="A", help="C1,C',L1,L3, a preset (T S B L XL H G) or an exported file.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The variant that is compared with it.")],
+    alpha: Annotated[float, typer.Option(help="Depth grows by α^φ.")] = 1.09,
+    beta: Annotated[float, typer.Option(help="Width grows by β^φ.")] = 1.36,
     format: Table = "table",
     store: Store = DEFAULT_STORE,
 ) -> None:
-    """Scale a variant's depth and width together. Example: nas scale --phi 3"""
-    from nas.commands import variants as commands
+    """Say what B has over A: φ of width and of depth, what each costs alone, switches, stages. Example: nas explain T B"""
+    from nas.commands import explain as commands
 
-    commands.scale(phi, base, commands.Coefficients(alpha, beta), group_channels, style, format)
+    commands.explain(before, after, (alpha, beta), format)
+
+
+def iso(
+    target: Annotated[str, typer.Option(metavar="SIZE", help="50M, 8G (FLOPs) or memory=16G.")],
+    tolerance: Annotated[str, typer.Option(help="How far off a variant may be.")] = "2%",
+    channels: Annotated[str | None, typer.Option(help="C1 of the lattice; multiples of 16 by default.")] = None,
+    group_channels: Annotated[str, typer.Option(help="C' of the lattice.")] = "8,16,32",
+    l1: Annotated[str, typer.Option("--l1", help="L1 of the lattice.")] = "1:8",
+    l3: Annotated[str, typer.Option("--l3", help="L3 of the lattice.")] = "1:64",
+    limit: Annotated[list[str] | None, typer.Option(help="Size that none may exceed: flops<=8G; repeat.")] = None,
+    style: Style = None,
+    base: Annotated[str, typer.Option(help="Variant from which depth and width are measured.")] = "T",
+    format: Table = "table",
+    store: Store = DEFAULT_STORE,
+) -> None:
+    """List all variants of one size, how they share it between depth and width, and which rule binds. Example: nas iso --target 50M"""
+    from nas.commands import iso as commands
+
+    lattice = commands.Lattice(channels=channels, group_channels=group_channels, l1=l1, l3=l3, limits=limit or [], style=style)
+    commands.iso(target, tolerance, lattice, base, format)
 
 
 def export(

@@ -20,12 +20,16 @@ from nas.flags import Flags, study_config
 from nas.kept_weights import Keep
 from nas.output import VARIANT, Column, Format, metric_column, percent_column
 from nas.premeasure import LISTED
+from nas.scaling_sources import sources
 from nas.trial_table import choice_columns
+from searchspace.scaling_rule import scaling_point
+from searchspace.space import Candidate, SearchSpace
 from searchspace.styles import style_of
 from studies.constraints import Constraint
 from studies.database import shown
 from studies.records import DEFAULT_STORE
 
+COEFFICIENTS = {"alpha": "effective α", "beta": "effective β"}
 SHOWN = 20  # of a space too large to list
 AS_WRITTEN = (
     *("engine", "workers", "cpus_per_trial", "gpus_per_trial", "ray_address", "checkpoints", "max_retries"),
@@ -71,7 +75,7 @@ def _seconds(text: str | None) -> float | None:
 
 def search(flags: Flags, file: str | None, name: str | None, run: RunFlags, store: str, format: Format) -> None:
     """Run or list a search and print its front."""
-    config = study_config(file, flags)
+    config = study_config(file, flags, sources(store, name or str(flags.get("space")), _tell))
     if run.dry_run:
         _print_candidates(config, format)
         return
@@ -79,6 +83,10 @@ def search(flags: Flags, file: str | None, name: str | None, run: RunFlags, stor
     print_front(study, format)
     if format == "table":
         _print_next(study)
+
+
+def _tell(what: str) -> None:
+    typer.echo(f"nas: {what}", err=True)
 
 
 def _search_with_progress(config: StudyConfig, name: str | None, run: RunFlags, store: str) -> Study:
@@ -122,6 +130,7 @@ def _print_candidates(config: StudyConfig, format: Format) -> None:
             "style": style_of(candidate.config) if candidate.config else space.style,
             **(asdict(candidate.cost) if candidate.cost else {}),
             "size_error": candidate.size_error,
+            **_pair(space, candidate),
             "feasible": candidate.feasible,
             "reason": candidate.reason,
         }
@@ -129,10 +138,20 @@ def _print_candidates(config: StudyConfig, format: Format) -> None:
     ]
     choice = choice_columns(space.domains)
     sizes = [*map(metric_column, ("params", "flops")), percent_column("size_error", "size error")]
+    sizes += [Column(name, symbol, "{:.3f}".format) for name, symbol in COEFFICIENTS.items()] if space.name == "scaling" else []
     counted = f"costs at {space.image_size} px with {space.num_classes} classes"
-    title = f"{len(space):,} candidates, {len(feasible):,} feasible{listed} ({counted})"
+    total = len(space) if listed else len(candidates)
+    title = f"{total:,} candidates, {len(feasible):,} feasible{listed} ({counted})"
     columns = [*choice, *VARIANT, *sizes, Column("feasible", "feasible", plain=True)]
     output.print_with_reasons(rows, columns, named_by=choice, format=format, title=title)
+
+
+def _pair(space: SearchSpace, candidate: Candidate) -> dict[str, float | None]:
+    """The effective coefficients of a scaled candidate; None for the base."""
+    if space.name != "scaling" or candidate.config is None:
+        return {}
+    point = scaling_point(space, candidate.params, candidate.config)
+    return {"alpha": point.alpha, "beta": point.beta}
 
 
 def _spread(total: int, shown: int) -> list[int]:
@@ -148,10 +167,17 @@ def _print_next(study: Study) -> None:
     commands = [
         (["show", study.name, *store], "every trial, infeasible ones with their reason"),
         *([(export, "the best variant as a file")] if front else []),
-        (["scale", "--phi", "3"], "a larger member of the family"),
+        _family(study, store),
         (["dashboard", *store], "fronts, trials and learning curves in the browser"),
     ]
     output.print_commands([(shlex.join([_program(), *command]), why) for command, why in commands])
+
+
+def _family(study: Study, store: list[str]) -> tuple[list[str], str]:
+    """What comes next for a family: its law where it was searched, else a first larger member."""
+    if study.config.space.name == "scaling":
+        return ["fit", study.name, *store], "how the error falls with size, and the best pair"
+    return ["scale", "--phi", "3"], "a larger member of the family"
 
 
 def _program() -> str:

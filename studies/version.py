@@ -1,0 +1,3 @@
+"""The version of this project, for packages that may not import `nas`."""
+
+VERSION = "0.5.0"
