@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, DisconnectionError, NoS
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0003"
+HEAD = "0004"
 BUSY_TIMEOUT_S = 30
 LOST_AFTER = {  # a server that went without a word is noticed within half a minute; libpq alone would take hours
     "connect_timeout": 10,

@@ -191,6 +191,16 @@ class StudyRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A scaling law fitted to a study: what of it was fitted, and the fit or why there is none as plain JSON values."""
+
+    id: int
+    metric: str
+    content: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary:
     """A study with the number of its trials in each state and when something last happened."""
 

@@ -161,6 +161,18 @@ class LedgerRow(Row):
     seconds: Mapped[float]
 
 
-STUDIES, TRIALS, REPORTS, ARTIFACTS, MEASUREMENTS, DRIVERS, LEDGER = (
-    cast(Table, row.__table__) for row in (StudyRow, TrialRow, ReportRow, ArtifactRow, MeasurementRow, DriverRow, LedgerRow)
+class FitRow(Row):
+    """A scaling law fitted to what a study held at the time, or why none could be."""
+
+    __tablename__ = "fits"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    metric: Mapped[str]
+    content: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+STUDIES, TRIALS, REPORTS, ARTIFACTS, MEASUREMENTS, DRIVERS, LEDGER, FITS = (
+    cast(Table, row.__table__) for row in (StudyRow, TrialRow, ReportRow, ArtifactRow, MeasurementRow, DriverRow, LedgerRow, FitRow)
 )

@@ -2,7 +2,7 @@
 
 import json
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from studies import leases, study_changes, trial_changes
 from studies.artifacts import Artifacts
 from studies.database import StoreError, Synchronous, connect, shown, store_folder
+from studies.fits import Fits
 from studies.ledger import LedgerEntries
 from studies.measurements import Measurements
 from studies.records import Lease, NewTrial, Report, StudyRecord, StudySummary, Trial, TrialState, check_finite
@@ -36,7 +37,8 @@ class Store:
     Any number of readers look on. In a SQLite file a study has one driver at a time and a file any number of studies; on a PostgreSQL
     server several drivers share a study. A server that does not answer is waited for (not when `create` is false: who only looks is told).
     `synchronous` is SQLite's: NORMAL survives every crash of a program, FULL a loss of power too. A store pickles as its URL. `artifacts`
-    are the files that trials left, `measurements` what is known of candidates before any training, `ledger` where device-seconds went.
+    are the files that trials left, `measurements` what is known of candidates before any training, `ledger` where device-seconds went,
+    `fits` the scaling laws that were fitted to a study.
     """
 
     def __init__(self, url: str, *, create: bool = True, synchronous: Synchronous = "NORMAL") -> None:
@@ -47,6 +49,7 @@ class Store:
         self.artifacts = Artifacts(self._sessions, store_folder(url))
         self.measurements = Measurements(self._sessions)
         self.ledger = LedgerEntries(self._sessions)
+        self.fits = Fits(self._sessions)
         weakref.finalize(self, self._engine.dispose)  # a store that is dropped gives its connections back
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
@@ -97,7 +100,7 @@ class Store:
         return self._named(new, lambda connection: study_changes.rename(connection, study, new))
 
     def copy(self, study: StudyRecord, new: str) -> StudyRecord:
-        """A second study of the same configuration, trials, reports and measurements, without files; StoreError when the name is in use."""
+        """A second study of the same configuration with trials, reports, measurements and fits, not files; StoreError for a name in use."""
         return self._named(new, lambda connection: study_changes.copy(connection, study, new))
 
     def delete(self, study: StudyRecord) -> None:
@@ -125,14 +128,16 @@ class Store:
             return trial
         raise StoreError(f"study {study.name!r} has no trial {number}")
 
-    def reports(self, study: StudyRecord) -> dict[int, list[Report]]:
-        """Every report of the study by trial number, in order of epochs."""
+    def reports(self, study: StudyRecord, *, numbers: Collection[int] | None = None) -> dict[int, list[Report]]:
+        """The reports of the study by trial number, in order of epochs: of every trial, or of those with these `numbers`."""
         query = (
             select(TRIALS.c.number, REPORTS.c.step, REPORTS.c.metrics)
             .join_from(REPORTS, TRIALS)
             .where(TRIALS.c.study_id == study.id)
             .order_by(TRIALS.c.number, REPORTS.c.step)
         )
+        if numbers is not None:
+            query = query.where(TRIALS.c.number.in_([int(number) for number in numbers]))
         reports: dict[int, list[Report]] = {}
         for number, step, metrics in self._sessions.read(lambda connection: connection.execute(query).all()):
             reports.setdefault(number, []).append(Report(step, metrics))

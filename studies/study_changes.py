@@ -8,7 +8,7 @@ from sqlalchemy import Connection, case, insert, literal, select, update
 
 from studies.records import StudyRecord, TrialState
 from studies.rows import all_studies, now, study_record
-from studies.schema import MEASUREMENTS, REPORTS, STUDIES, TRIALS
+from studies.schema import FITS, MEASUREMENTS, REPORTS, STUDIES, TRIALS
 
 _NOT_COPIED = ("id", "study_id", "state", "worker", "driver", "checkpoint")
 
@@ -32,7 +32,7 @@ def rename(connection: Connection, study: StudyRecord, new: str) -> StudyRecord:
 
 
 def copy(connection: Connection, study: StudyRecord, new: str) -> StudyRecord:
-    """A study of the same trials, reports and measurements; IntegrityError when the name is in use.
+    """A study of the same trials, reports, measurements and fits; IntegrityError when the name is in use.
 
     Files stay with the first study, checkpoints among them; what runs there waits in the queue here.
     """
@@ -51,4 +51,7 @@ def copy(connection: Connection, study: StudyRecord, new: str) -> StudyRecord:
     measured = select(literal(made.id), MEASUREMENTS.c.choice, MEASUREMENTS.c.metric, MEASUREMENTS.c.value)
     measured = measured.where(MEASUREMENTS.c.study_id == study.id)
     connection.execute(insert(MEASUREMENTS).from_select(["study_id", "choice", "metric", "value"], measured))
+    fitted = select(literal(made.id), FITS.c.metric, FITS.c.content, FITS.c.created_at)
+    fitted = fitted.where(FITS.c.study_id == study.id).order_by(FITS.c.id)
+    connection.execute(insert(FITS).from_select(["study_id", "metric", "content", "created_at"], fitted))
     return made

@@ -137,7 +137,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_everything_in_it(any_store
         connection.execute(text(f"INSERT INTO trials ({columns}) VALUES ({values})"), trial)
         connection.execute(text("INSERT INTO reports (trial_id, step, metrics) VALUES (1, 2, :metrics)"), {"metrics": trial["metrics"]})
     engine.dispose()
-    with pytest.raises(StoreError, match="has the older schema 0001, this program reads 0003: the next `nas search` in it, or in Python"):
+    with pytest.raises(StoreError, match="has the older schema 0001, this program reads 0004: the next `nas search` in it, or in Python"):
         Store(any_store_url, create=False)
     store = Store(any_store_url)
     old = store.study("old")
@@ -361,7 +361,7 @@ def test_a_deleted_study_takes_everything_of_it_along_and_nothing_else(any_store
     with engine.connect() as connection:
         left = {table.name: connection.execute(select(func.count()).select_from(table)).scalar() for table in Row.metadata.sorted_tables}
     engine.dispose()
-    assert left == {"studies": 1, "trials": 1, "reports": 2, "artifacts": 0, "drivers": 0, "ledger": 0, "measurements": 0}
+    assert left == {"studies": 1, "trials": 1, "reports": 2, "artifacts": 0, "drivers": 0, "ledger": 0, "measurements": 0, "fits": 0}
     assert not store.finish(trial, TrialState.COMPLETE)
     with pytest.raises(StoreError, match="study 's' is no longer in its store"):
         store.add(study, [NewTrial(params={}, seed=0)])
