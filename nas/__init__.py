@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.5.0"
+from studies.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from nas.api import Study, open_study, search

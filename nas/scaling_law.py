@@ -1,6 +1,7 @@
 """The law of a scaling study: error over cost and shape, the best (α, β) with what is left open, predictions; stored with the study."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,6 +26,7 @@ UNTOLD: dict[str, Any] = {
     "r2": None,
 }
 PHIS = tuple(map(float, range(7)))
+BOUNDS: Mapping[LawMetric, tuple[float, float]] = {"error": (0.0, 1.0), "loss": (0.0, math.inf)}  # what a training can measure
 ROUNDING = 0.05  # of φ: so far may the costs of one φ lie apart
 
 
@@ -36,6 +38,10 @@ def fit_study(study: Study, metric: LawMetric = "error", *, phis: Sequence[float
     growth = Growth.of(study)
     points, left_out = points_of(study, metric)
     content = {"metric": metric, **law_of(points, growth, phis), "left_out": left_out}
+    least, most = BOUNDS[metric]
+    content["predictions"] = [
+        {**each, "low": max(least, each["low"]), "high": min(most, each["high"])} for each in content["predictions"]
+    ]
     return study.store.fits.add(study.record, metric, content)
 
 

@@ -95,7 +95,10 @@ def test_a_dry_run_lists_all_thirty_candidates_and_touches_no_store(cli: Cli, tm
 
 
 def test_the_scaling_space_lists_the_five_pairs_with_their_size_error(cli: Cli) -> None:
-    rows = json.loads(cli("search", "--space", "scaling", "--dry-run", "--format", "json")[1])
+    flags = ("--pairs", "paper", "--phi", "0,1.74", "--keep-formula")
+    base, *rows = json.loads(cli("search", "--space", "scaling", *flags, "--dry-run", "--format", "json")[1])
+    assert (base["variant"], base["size_error"], base["alpha"], base["beta"]) == ("64,16,4,18", 0, None, None)
+    rows = [row for row in rows if row["phi"] == 1.74]
     assert [(row["pair"], row["variant"]) for row in rows][2] == ("1.09,1.36", "112,16,5,20")
     assert rows[4]["size_error"] == pytest.approx(-0.172, abs=0.001)
 
@@ -105,7 +108,8 @@ def test_cost_and_scale_print_style_and_effective_phi(cli: Cli) -> None:
     assert "style t" in out
     assert "29,918,424 parameters" in out
     assert json.loads(cli("cost", "H", "--format", "json")[1])["params"] == 1_089_636_760
-    (row,) = json.loads(cli("scale", "--phi", "3", "--format", "json")[1])
+    row, *published = json.loads(cli("scale", "--phi", "3", "--format", "json")[1])
+    assert [other["name"] for other in published] == ["T", "S", "B", "L", "XL", "H"]
     assert (row["variant"], row["style"]) == ("160,16,5,24", "t")
     assert row["phi_width"] == pytest.approx(2.98, abs=0.005)
     assert row["phi_depth"] == pytest.approx(3.04, abs=0.005)
@@ -262,10 +266,10 @@ def test_the_default_search_is_the_preset_study_of_its_name() -> None:
 
 
 PANELS = {
-    "Search": ["search", "studies", "show", "pareto", "ledger", "compare", "fidelity"],
+    "Search": ["search", "studies", "show", "pareto", "ledger", "compare", "fit", "report"],
     "Store": ["artifacts", "trials", "rename", "copy", "delete"],
-    "Variants": ["cost", "scale", "scores", "latency", "export"],
-    "Training": ["train", "evaluate", "data"],
+    "Variants": ["cost", "scale", "explain", "iso", "scores", "latency", "export"],
+    "Training": ["train", "evaluate", "inspect", "fidelity", "data"],
     "Tools": ["doctor", "dashboard"],
 }
 
@@ -322,7 +326,7 @@ def test_packages_are_light_until_used() -> None:
 def test_public_names_are_what_they_were() -> None:
     assert " ".join(nas.__all__) == (
         "Budget Certificate Constraint Halving MissingExtra NasError ProxyConfig Study StudyConfig __version__ build certificate "
-        "load_variant open_study scaling_space search stacking_space train"
+        "latency_exponents load_variant open_study scaling_space search stacking_space train"
     )
     assert all(getattr(nas, name) is not None for name in nas.__all__)
     assert nas.load_variant("T") == load_variant("t") == preset("T").config

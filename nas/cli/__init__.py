@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import compare, data, fidelity, housekeeping, latency, scores, search, studies, tools, training, variants
+from nas.cli import compare, data, fidelity, fit, housekeeping, inspect, latency, report, scores, search, studies, tools, training, variants
 
 COMMANDS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {  # by their panel in `nas --help`
-    "Search": (search.search, studies.studies, studies.show, studies.pareto, studies.ledger, compare.compare, fidelity.fidelity),
+    "Search": (search.search, studies.studies, studies.show, studies.pareto, studies.ledger, compare.compare, fit.fit, report.report),
     "Store": (studies.artifacts, housekeeping.trials, housekeeping.rename, housekeeping.copy, housekeeping.delete),
-    "Variants": (variants.cost, variants.scale, scores.scores, latency.latency, variants.export),
-    "Training": (training.train, training.evaluate, data.data_app),
+    "Variants": (variants.cost, variants.scale, variants.explain, variants.iso, scores.scores, latency.latency, variants.export),
+    "Training": (training.train, training.evaluate, inspect.inspect, fidelity.fidelity, data.data_app),
     "Tools": (tools.doctor, tools.dashboard),
 }
 
