@@ -3,7 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from studies.version import VERSION as __version__
+from studies.version import VERSION
+
+__version__ = VERSION
 
 if TYPE_CHECKING:
     from nas.api import Study, open_study, search
