@@ -1,6 +1,5 @@
 """Whether a study is at work, so that its page must follow it."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from studies.records import StudySummary
@@ -12,8 +11,3 @@ AFTERGLOW = timedelta(seconds=30)  # between two trials of a search there may be
 def is_live(summary: StudySummary, *, now: datetime | None = None) -> bool:
     """Whether something happened to the study within the last half minute, or a quarter of an hour while a trial is running."""
     return (now or datetime.now(UTC)) - summary.updated_at < (PATIENCE if summary.running else AFTERGLOW)
-
-
-def any_live(summaries: Sequence[StudySummary]) -> bool:
-    """Whether one of the studies is at work."""
-    return any(is_live(summary) for summary in summaries)

@@ -1,4 +1,4 @@
-"""What a view is given: the chosen study as read from the store a moment ago, and the selection that lives in the address."""
+"""What a view is given: the chosen study as read from the store a moment ago, and the choices that live in the address."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,23 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
+from dashboard.address import TRIAL, choice, choices, flag, open_study, open_trial, open_view, select_trial
 from studies.constraints import Constraint, constraints_of
+from studies.page_data import read_trials
 from studies.records import Objective, StudyRecord, StudySummary
+from studies.seeds import seeds_of
 from studies.store import Store
+
+__all__ = ["Page", "choice", "choices", "flag", "frame_of", "open_study", "open_trial", "open_view", "select_trial", "stamp"]
+KEPT = 32  # frames of as many studies
 
 
 @dataclass(frozen=True)
 class Page:
-    """A study as a view shows it: `frame` is its `trials_frame` with `on_front`; `live` when a search is at work on it."""
+    """A study as a view shows it: `frame` is its `trials_frame` with `on_front` and `style`; `live` when a search is at work on it.
+
+    The frame is shared between readers and refreshes: a view must not change it.
+    """
 
     store: Store
     summary: StudySummary
@@ -36,15 +45,28 @@ class Page:
         return constraints_of(self.study)
 
     @property
+    def seeds(self) -> int:
+        """With how many seeds each candidate is trained."""
+        return seeds_of(self.study)
+
+    @property
     def selected(self) -> int | None:
         """The number of the trial that the address selects, if the study has it."""
-        asked = st.query_params.get("trial", "")
-        return int(asked) if asked.isdecimal() and int(asked) in set(self.frame["number"]) else None
+        asked = st.query_params.get(TRIAL, "")
+        return int(asked) if asked.isdecimal() and bool((self.frame["number"] == int(asked)).any()) else None
 
 
-def select_trial(number: int | None) -> None:
-    """Put a trial, or none, into the address."""
-    if number is None:
-        st.query_params.pop("trial", None)
-    else:
-        st.query_params["trial"] = str(number)
+def frame_of(store: Store, summary: StudySummary) -> pd.DataFrame:
+    """The trials of a study as `Page` has them, read again only when something has changed."""
+    return _read(store, store.url, stamp(summary), summary.study)
+
+
+def stamp(summary: StudySummary) -> tuple[object, ...]:
+    """What differs as soon as anything about a study's trials does."""
+    study = summary.study
+    return study.id, study.name, study.created_at, summary.updated_at, tuple(sorted(summary.counts.items()))
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _read(_store: Store, url: str, stamp: tuple[object, ...], _study: StudyRecord) -> pd.DataFrame:
+    return read_trials(_store, _study)

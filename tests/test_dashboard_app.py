@@ -1,13 +1,6 @@
 import dataclasses
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+import json
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,20 +9,15 @@ import pytest
 from sqlalchemy import create_engine, text
 from streamlit.testing.v1 import AppTest
 
+from dashboard import app as dashboard_app
 from dashboard.live import is_live
-from searchspace.space import Candidate
 from searchspace.spaces import stacking_space
-from studies.records import NewTrial, Report, StudyRecord, Trial, TrialState
+from studies import database
+from studies.records import TrialState
 from studies.store import Store
-
-ROOT = Path(__file__).parents[1]
-APP = ROOT / "dashboard" / "app.py"
-CONFIG = {"objectives": [{"metric": "top1", "direction": "maximize"}, {"metric": "flops", "direction": "minimize"}]}
-FIDELITY = {"dataset": "digits", "synthetic": True, "image_size": 32, "epochs": 3, "channel_divisor": 4, "train_fraction": 1.0, "seed": 0}
-CHROMIUM_ARGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-)
-PATIENCE_S = 60
+from tests.browsing import APP, PATIENCE_S
+from tests.dashboard_stores import CONFIG, fill, train
+from tests.dashboard_views import add
 
 
 @pytest.fixture
@@ -39,95 +27,154 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return address
 
 
-def add(store: Store, study: StudyRecord, candidate: Candidate, *, seed: int = 0) -> Trial:
-    new = NewTrial(
-        params=candidate.params,
-        seed=seed,
-        state=TrialState.QUEUED if candidate.feasible else TrialState.INFEASIBLE,
-        model=candidate.config.to_dict() if candidate.config else None,
-        cost=dataclasses.asdict(candidate.cost) if candidate.cost else {},
-        reason=candidate.reason,
-    )
-    [trial] = store.add(study, [new])
-    return trial
-
-
-def train(store: Store, trial: Trial, *, top1: float, finish: bool = True) -> None:
-    store.start(trial)
-    for epoch in (1, 2, 3):
-        store.report(trial, Report(epoch, {"top1": top1 * epoch / 3, "loss": 3.0 - top1 * epoch}), fidelity=FIDELITY)
-    if finish:
-        store.finish(trial, TrialState.COMPLETE)
-
-
-def fill(store: Store, name: str = "stacking") -> StudyRecord:
-    """A study with the 19 feasible variants complete, the others infeasible, and one failed trial."""
-    study = store.open(name, CONFIG)
-    for i, candidate in enumerate(stacking_space().enumerate()):
-        trial = add(store, study, candidate)
-        if candidate.feasible:
-            train(store, trial, top1=0.5 + i * 7 % 13 / 100)
-    store.finish(add(store, study, stacking_space().feasible()[0], seed=1), TrialState.FAILED, reason="the worker was lost <b>twice</b>")
-    return study
-
-
 def shown(app: AppTest) -> AppTest:
     app.run()
     assert not app.exception
     return app
 
 
-def page(**query: str) -> AppTest:
+def page(**query: Any) -> AppTest:
     app = AppTest.from_file(APP, default_timeout=PATIENCE_S)
     for key, value in query.items():
         app.query_params[key] = value
     return shown(app)
 
 
+def figures(app: AppTest) -> dict[str, dict[str, Any]]:
+    """The figures of a page by their key, as the browser gets them."""
+    drawn = [element.proto for element in app.get("bidi_component") if element.proto.component_name == "plot"]
+    return {proto.id.partition("-")[2].partition("-")[2]: json.loads(proto.bytes)["figure"] for proto in drawn}
+
+
+def address(app: AppTest) -> dict[str, list[str]]:
+    return {name: [value] if isinstance(value, str) else value for name, value in app.query_params.items()}
+
+
+def traces(app: AppTest, key: str = "front") -> list[str]:
+    return [trace["name"] for trace in figures(app)[key]["data"]]
+
+
+def texts(app: AppTest) -> str:
+    return "\n".join(element.value for kind in (app.caption, app.info, app.error, app.markdown) for element in kind).replace("\\", "")
+
+
 def test_a_study_is_shown_with_front_trials_and_reasons(url):
     fill(Store(url))
-    app = page()
+    app = page(view="front")
     numbers = {metric.label: metric.value for metric in app.metric}
     assert app.header[0].value == "stacking"
     assert numbers["best top-1"] == "62.0%"
     assert numbers["complete"] == "19"
-    assert len(app.get("plotly_chart")) == 1
+    assert list(figures(app)) == ["front", "hypervolume-trials", "hypervolume-seconds"]
     assert len(app.dataframe[0].value) == 19
     assert [expander.label for expander in app.expander] == ["Infeasible, never trained (11)", "Failed (1)"]
     assert "the worker was lost <b>twice</b>" in set(app.dataframe[2].value["reason"])
-    assert "digits (synthetic), 32 px, 3 epochs, channels / 4" in app.caption[0].value.replace("\\", "")
+    assert "digits (synthetic), 32 px, 3 epochs, channels / 4" in texts(app)
 
 
-def test_learning_curves_follow_the_chosen_trial_and_metric(url):
-    fill(Store(url))
-    app = page(view="Learning curves")
-    assert len(app.get("plotly_chart")) == 1
-    assert app.main.selectbox[0].value == 11
-    app.main.selectbox[0].set_value(0)
-    app.segmented_control[0].set_value("loss")
-    shown(app)
-    assert app.main.selectbox[0].value == 0
-    assert app.segmented_control[0].value == "loss"
-
-
-def test_all_studies_are_listed_with_their_best(url):
+def test_every_view_opens_on_an_empty_and_on_a_filled_study(url):
     store = Store(url)
-    fill(store)
     store.open("empty", CONFIG)
-    table = page(view="All studies").dataframe[0].value
-    assert dict(zip(table["study"], table["best"], strict=True)) == {"empty": "–", "stacking": "62.0%"}
+    fill(store)
+    for view in dashboard_app.VIEWS:
+        for study in ("empty", "stacking"):
+            app = page(view=view, study=study)
+            assert app.header[0].value == study
+            assert not app.error
+
+
+def test_the_overview_tells_state_progress_best_hypervolume_and_device_time(url):
+    store = Store(url)
+    study = fill(store)
+    store.ledger.add(study, {"training": 5400.0, "idle": 1800.0}, driver="one")
+    store.open("empty", CONFIG)
+    app = page()
+    lines = {line["study"]: line for line in app.dataframe[0].value.to_dict("records")}
+    assert (lines["stacking"]["best"], lines["empty"]["best"]) == ("62.0%", "–")
+    assert (lines["stacking"]["progress"], lines["empty"]["progress"]) == (100, 0)
+    assert 0 < lines["stacking"]["hypervolume"] < 1
+    assert lines["stacking"]["device time"] == "2\u202fh"
+    assert "digits (synthetic)" in lines["stacking"]["measured on"]
+    assert traces(app, "ledger") == ["training", "idle"]
+
+
+def test_the_overview_tells_what_runs_and_on_which_worker(url):
+    store = Store(url)
+    train(store, add(store, fill(store), stacking_space().feasible()[0], seed=2), top1=0.4, finish=False)
+    app = page()
+    [running] = app.dataframe[1].value.to_dict("records")
+    assert (running["study"], running["trial"], running["worker"], running["epoch"]) == ("stacking", 31, "worker 0", "3")
+    assert app.dataframe[0].value["status"][0] == "live"
+
+
+def test_two_or_three_metrics_are_the_axes_and_the_front_is_theirs(url):
+    fill(Store(url))
+    plain, other, deep = page(view="front"), page(view="front", y="loss", x="activations"), page(view="front", z="params")
+    assert figures(plain)["front"]["layout"]["xaxis"]["title"]["text"] == "FLOPs (G)"
+    assert figures(other)["front"]["layout"]["xaxis"]["title"]["text"] == "activations (M)"
+    assert figures(other)["front"]["layout"]["yaxis"]["title"]["text"] == "loss"
+    assert {trace["type"] for trace in figures(deep)["front"]["data"]} == {"scatter3d"}
+    assert [selectbox.value for selectbox in deep.main.selectbox] == ["top1", "flops", "params"]
+
+
+def test_an_axis_that_the_address_makes_up_is_passed_over(url):
+    fill(Store(url))
+    app = page(view="front", x="<b>", y="nonsense", z="top1", show="nobody", trial="many")
+    assert [selectbox.value for selectbox in app.main.selectbox] == ["top1", "flops", "none"]
+    assert traces(app) == ["Pareto front"]
+
+
+def test_what_was_left_out_can_be_switched_on(url):
+    fill(Store(url))
+    assert traces(page(view="front")) == ["dominated", "Pareto front"]
+    switched = page(view="front", show=["infeasible", "failed"])
+    assert traces(switched) == ["infeasible, no top-1", "failed, no top-1", "Pareto front"]
+    assert traces(page(view="front", trial="11"))[-1] == "selected"
+
+
+def test_a_choice_is_kept_in_the_address_and_its_default_is_not(url):
+    fill(Store(url))
+    app = page(view="front")
+    app.main.selectbox[1].set_value("params")
+    assert address(shown(app))["x"] == ["params"]
+    assert figures(app)["front"]["layout"]["xaxis"]["title"]["text"] == "params (M)"
+    app.main.selectbox[1].set_value("flops")
+    assert "x" not in shown(app).query_params
+
+
+def test_published_variants_are_marked_on_costs_and_never_on_an_accuracy(url):
+    fill(Store(url))
+    marked = figures(page(view="front"))["front"]
+    assert [note["text"] for note in marked["layout"]["annotations"]] == ["T"]
+    assert "published" not in [trace["name"] for trace in marked["data"]]
+    costs = figures(page(view="front", y="params", x="flops"))["front"]["data"]
+    assert next(trace for trace in costs if trace["name"] == "published")["text"] == ["T", "S", "B", "L", "XL"]
+    assert "annotations" not in figures(page(view="front", y="params", x="loss"))["front"]["layout"]
+    assert "annotations" not in figures(page(view="front", show="dominated"))["front"]["layout"]
+
+
+def test_several_seeds_are_one_point_with_their_spread(url):
+    store = Store(url)
+    study = store.open("seeds", {**CONFIG, "seeds": 3})
+    for seed, top1 in enumerate((0.5, 0.6, 0.7)):
+        train(store, add(store, study, stacking_space().feasible()[0], seed=seed), top1=top1)
+    app = page(view="front")
+    [front] = figures(app)["front"]["data"]
+    assert "top-1 60.0% ± 10.0% over 3 seeds" in front["hovertext"][0]
+    assert app.dataframe[0].value[["top1", "top1_std", "seeds"]].round(6).values.tolist() == [[60.0, 10.0, 3.0]]
 
 
 def test_the_address_names_the_study_and_never_the_store(url):
     store = Store(url)
     fill(store, "first")
     fill(store, "second")
-    app = page(study="first")
+    app = page(study="first", trial="3", view="front")
     assert app.header[0].value == "first"
     app.sidebar.selectbox[0].set_value("second")
     shown(app)
     assert app.header[0].value == "second"
-    assert app.query_params["study"] == "second"
+    assert address(app)["study"] == ["second"]
+    assert "trial" not in app.query_params
     assert not any("sqlite" in str(value) for value in app.query_params.values())
 
 
@@ -139,22 +186,26 @@ def test_an_unknown_study_in_the_address_gives_the_newest_and_says_so(url):
 
 
 def test_markup_in_a_study_name_stays_text(url):
-    fill(Store(url), "<b>x</b>")
-    assert page().header[0].value == r"\<b\>x\</b\>"
+    store = Store(url)
+    study = fill(store, "<b>x</b>")
+    store.ledger.add(study, {"<i>training</i>": 60.0}, driver="one")
+    app = page()
+    assert app.header[0].value == r"\<b\>x\</b\>"
+    assert "<b>" not in json.dumps(figures(app)["ledger"])
+    assert "<i>" not in json.dumps(figures(app)["ledger"])
 
 
 def test_a_study_without_trials_says_what_is_awaited(url):
     Store(url).open("new", CONFIG)
-    app = page()
+    app = page(view="front")
     assert "No trial is complete yet" in app.info[0].value
-    assert not app.get("plotly_chart")
-    assert "No epoch has been reported yet" in page(view="Learning curves").info[0].value
+    assert not figures(app)
 
 
 def test_a_queued_trial_is_listed_before_it_is_measured(url):
     store = Store(url)
     add(store, store.open("new", CONFIG), stacking_space().feasible()[0])
-    assert list(page().dataframe[0].value["state"]) == ["queued"]
+    assert list(page(view="front").dataframe[0].value["state"]) == ["queued"]
 
 
 def test_an_empty_store_names_the_command_that_fills_it(url):
@@ -175,11 +226,62 @@ def test_a_missing_store_is_one_message_and_retry_finds_it_later(url):
 
 def test_a_newer_store_is_one_message(url):
     Store(url).close()
+    change(url, "UPDATE alembic_version SET version_num = '9999'")
+    assert "newer schema 9999" in page().error[0].value
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE studies SET config = '{\"objectives\": [{'",
+        "UPDATE studies SET config = '{}'",
+        'UPDATE studies SET config = \'{"objectives": [{"metric": "taste", "direction": "maximize"}]}\'',
+        "UPDATE trials SET metrics = 'gone' WHERE number = 3",
+        "UPDATE trials SET model = '[]' WHERE number = 3",
+        "UPDATE trials SET fidelity = '3' WHERE number = 3",
+        "DROP TABLE trials",
+    ],
+)
+@pytest.mark.parametrize("view", ["overview", "front"])
+def test_a_damaged_store_is_one_message(url, damage, view):
+    store = Store(url)
+    fill(store)
+    store.close()
+    change(url, damage)
+    app = page(view=view)
+    assert len(app.error) == 1
+    assert app.button[-1].label == "Retry"
+
+
+def test_a_file_that_is_no_database_is_one_message(url):
+    Path(url.removeprefix("sqlite:///")).write_bytes(b"no database at all, but long enough to be taken for one" * 40)
+    app = page()
+    assert len(app.error) == 1
+    assert "cannot use the store" in app.error[0].value
+
+
+def test_a_locked_store_is_one_message(url, monkeypatch):
+    store = Store(url)
+    fill(store)
+    store.close()
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
+    path = url.removeprefix("sqlite:///")
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA journal_mode=DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        app = page()
+        assert len(app.error) == 1
+        assert "locked" in app.error[0].value
+    other.close()
+    app.button[0].click()
+    assert shown(app).header[0].value == "stacking"
+
+
+def change(url: str, statement: str) -> None:
     engine = create_engine(url)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text(statement))
     engine.dispose()
-    assert "newer schema 9999" in page().error[0].value
 
 
 def test_an_unreachable_store_never_shows_its_password(monkeypatch):
@@ -203,110 +305,15 @@ def test_only_a_study_at_work_is_live(url):
         assert not is_live(waiting, now=later)  # its driver has died
 
 
-@pytest.fixture
-def server(url: str, tmp_path: Path) -> Iterator[str]:
-    """The address of a real server on a store with one filled study whose last trial still runs."""
+def test_a_finished_study_is_not_polled_and_the_overview_waits_for_the_next_search(url):
     store = Store(url)
-    train(store, add(store, fill(store), stacking_space().feasible()[0], seed=2), top1=0.4, finish=False)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
-    environment = {**os.environ, "NAS_STORE": url, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    log = tmp_path / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            address = f"http://127.0.0.1:{port}"
-            wait_for(lambda: process.poll() is not None or answers(f"{address}/_stcore/health"), what="the server")
-            assert process.poll() is None, log.read_text()
-            yield address
-        finally:
-            stop(process)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=5) as response:
-            return response.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def wait_for(condition: Callable[[], Any], *, what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come within {PATIENCE_S} s")
-        time.sleep(0.2)
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if executable is None:
-        pytest.skip("no Chromium: set CHROMIUM to its path or put `chromium` on PATH")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS.split(), timeout=PATIENCE_S * 1000)
-        yield chromium
-        chromium.close()
-
-
-def points(tab: Any) -> int:
-    return int(tab.locator(".scatterlayer path.point").count())
-
-
-@pytest.mark.browser
-def test_a_new_trial_appears_in_the_browser_without_a_reload(browser, server, url):
-    tab = browser.new_page(viewport={"width": 1280, "height": 1200})
-    tab.set_default_timeout(PATIENCE_S * 1000)
-    errors: list[str] = []
-    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.goto(server)
-    tab.wait_for_selector(".js-plotly-plot .scatterlayer")
-    tab.wait_for_selector("[data-testid=stDataFrame] canvas")
-    wait_for(lambda: points(tab) == 19, what="the chart of 19 trials")
-    tab.evaluate("window.loadedOnce = true")
-
-    store = Store(url)
-    [study] = [summary.study for summary in store.studies()]
-    train(store, add(store, study, stacking_space().feasible()[3], seed=1), top1=0.9)
-
-    wait_for(lambda: points(tab) == 20, what="the new trial")
-    tab.get_by_test_id("stMetric").filter(has_text="complete").get_by_text("20").wait_for()
-    assert tab.evaluate("window.loadedOnce")
-    assert "study=stacking" in tab.url
-    assert "sqlite" not in tab.url
-    assert errors == []
-
-
-@pytest.mark.browser
-def test_a_refresh_keeps_the_chosen_view_and_trial(browser, server, url):
-    tab = browser.new_page(viewport={"width": 1280, "height": 1200})
-    tab.set_default_timeout(PATIENCE_S * 1000)
-    tab.goto(server)
-    tab.get_by_role("tab", name="Learning curves").click()
-    tab.get_by_text("loss", exact=True).click()
-    tab.get_by_text("loss", exact=True).and_(tab.locator(".ytitle")).wait_for()
-    wait_for(lambda: tab.locator(".legendtext").count() == 1, what="the figure before it to go")
-    before, coloured = points(tab), tab.locator(".legendtext").text_content()
-
-    store = Store(url)
-    [study] = [summary.study for summary in store.studies()]
-    train(store, add(store, study, stacking_space().feasible()[3], seed=1), top1=0.9)
-
-    wait_for(lambda: points(tab) == before + 3 and tab.locator(".legendtext").count() == 1, what="the new curve")
-    assert tab.locator(".ytitle").text_content() == "loss"
-    assert tab.locator(".legendtext").text_content() == coloured
-    assert "view=Learning" in tab.url
+    fill(store, "old")
+    fill(store, "new")
+    old, new = store.studies()
+    old = dataclasses.replace(old, updated_at=old.updated_at - timedelta(days=9))
+    assert dashboard_app.interval([old, new], "old", "front") is None
+    assert dashboard_app.interval([old, new], "new", "front") == dashboard_app.REFRESH_S == 2
+    assert dashboard_app.interval([old, new], "old", "overview") == dashboard_app.REFRESH_S
+    assert dashboard_app.interval([old], "old", "overview") == dashboard_app.WAIT_S
+    large = dataclasses.replace(new, counts={TrialState.COMPLETE: 100_000})
+    assert dashboard_app.interval([old, large], "new", "front") > 5 * dashboard_app.REFRESH_S

@@ -1,62 +1,90 @@
-"""Learning curves of a study, one trial brought to the fore."""
+"""Learning curves: the selected trial among those that reached the same epochs."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.charts import curves_figure
-from dashboard.views.front import CHART
+from dashboard.charts.curves import curves_figure
+from dashboard.page import Page, choice, select_trial
+from dashboard.plot import draw
+from dashboard.trial_facts import rung_mates, rungs
+from studies.frames import reports_frame
 from studies.records import METRICS, Objective
 
 METRICS_SHOWN = ("top1", "top5", "loss")
+SELECT = "select-trial"
 
 
-def show_curves(study_id: int, frame: pd.DataFrame, reports: pd.DataFrame, objectives: Sequence[Objective]) -> None:
-    """A curve a trial over its epochs, with a choice of the metric and of the trial in colour."""
-    if reports.empty:
-        st.info("No epoch has been reported yet: a curve appears with a trial's first one.", icon=":material/hourglass_empty:")
-        return
-    names = dict(zip(frame["number"], frame["variant"], strict=True))
-    metrics = [metric for metric in METRICS_SHOWN if metric in reports]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = _choose_trial(study_id, sorted(set(reports["number"])), names, best=_best(frame, objectives[0]))
-        metric = _choose_metric(study_id, metrics)
-    figure = curves_figure(reports, metric=metric, names=names, chosen=chosen)
-    st.plotly_chart(figure, key="curves", config=CHART, alt=f"{METRICS[metric].name} of every trial by epoch")
+def show_curves(page: Page) -> None:
+    """The choice of a trial and its curve."""
+    if (number := choose_trial(page)) is not None:
+        show_curve(page, number)
 
 
-def _choose_trial(study_id: int, numbers: Sequence[int], names: dict[int, str], *, best: int | None) -> int:
-    return st.selectbox(
-        "Trial in colour",
+def choose_trial(page: Page) -> int | None:
+    """The selected trial by a list that the address sets and is set by, at first the best; None, with what to do, where there is none."""
+    if page.frame.empty:
+        st.info("This study has no trial yet: its search has not asked for one.", icon=":material/hourglass_empty:")
+        return None
+    numbers = page.frame["number"].tolist()
+    number = page.selected
+    if number is None:  # kept in the address from now on, so that a new best does not change the page under its reader
+        number = best_trial(page.frame, page.objectives[0])
+        select_trial(number)
+    if st.session_state.get(SELECT) != number:
+        st.session_state[SELECT] = number
+    names = dict(zip(numbers, page.frame["variant"], strict=True))
+    states = dict(zip(numbers, page.frame["state"].str.lower(), strict=True))
+    st.selectbox(
+        "Trial",
         numbers,
-        index=numbers.index(best) if best in numbers else 0,
-        format_func=lambda number: f"{number} · {names.get(number, '–')}",
-        key=f"trial-{study_id}",
-        persist_state="session",
-        width=260,
+        format_func=lambda each: f"{each} · {names[each]} · {states[each]}",
+        key=SELECT,
+        on_change=lambda: select_trial(st.session_state[SELECT]),
     )
+    return number
 
 
-def _choose_metric(study_id: int, metrics: Sequence[str]) -> str:
-    return st.segmented_control(
-        "Metric",
-        metrics,
-        default=metrics[0],
-        required=True,
-        format_func=_name,
-        key=f"metric-{study_id}",
-        persist_state="session",
-    )
+def show_curve(page: Page, number: int) -> None:
+    """The trial's learning curve in colour before those of its rung mates."""
+    own = page.store.reports(page.study, numbers=[number]).get(number)
+    if not own:
+        state = page.frame.loc[page.frame["number"] == number, "state"].iloc[0]
+        st.info(_why_no_curve(state), icon=":material/hourglass_empty:")
+        return
+    if not (metrics := [name for name in METRICS_SHOWN if name in own[-1].metrics]):
+        st.info(f"This trial reported none of {', '.join(METRICS[name].name for name in METRICS_SHOWN)}.", icon=":material/show_chart:")
+        return
+    metric = choice("curve", metrics, metrics[0], label="Curve", show=lambda name: METRICS[name].name)
+    mates, n = rung_mates(page.frame, number, metric)
+    reports = reports_frame(page.store.reports(page.study, numbers=mates))
+    names = dict(zip(page.frame["number"], page.frame["variant"], strict=True))
+    milestones = rungs(page.study.config, int(reports["epoch"].max()))
+    figure = curves_figure(reports, metric=metric, names=names, chosen=number, rungs=milestones)
+    draw(figure, "curves", alt=f"{METRICS[metric].name} of trial {number} by epoch among its rung mates")
+    st.caption(_explained(own[-1].step, len(mates), n, milestones))
 
 
-def _best(frame: pd.DataFrame, objective: Objective) -> int | None:
+def best_trial(frame: pd.DataFrame, objective: Objective) -> int:
+    """The number of the best complete trial in an objective, of the first trial where none is complete."""
     complete = frame[frame["state"] == "COMPLETE"].dropna(subset=[objective.metric])
     if complete.empty:
-        return None
+        return int(frame["number"].iloc[0])
     ranked = complete.sort_values([objective.metric, "number"], ascending=[objective.direction == "minimize", True])
     return int(ranked["number"].iloc[0])
 
 
-def _name(metric: str) -> str:
-    return METRICS[metric].name
+def _why_no_curve(state: str) -> str:
+    if state in ("INFEASIBLE", "COMPLETE"):
+        return "This trial was not trained, so it has no learning curve."
+    if state == "FAILED":
+        return "This trial failed before its first epoch, so it has no learning curve."
+    return "No epoch has been reported yet: the curve appears with the first one."
+
+
+def _explained(epochs: int, drawn: int, n: int, milestones: Sequence[int]) -> str:
+    at = f"Grey: trials that were measured after {epochs} epoch{'' if epochs == 1 else 's'} too"
+    some = f", {drawn} of {n:,}, evenly over their ranks" if drawn < n else f", {n - 1:,} of them"
+    dotted = f". Dotted: the rungs, at epoch {', '.join(map(str, milestones))}" if milestones else ""
+    return f"{at}{some}{dotted}."

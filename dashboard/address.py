@@ -1,0 +1,109 @@
+"""What the reader chose, kept in the address, so that a view can be shared; nothing else is remembered."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
+
+import streamlit as st
+
+T = TypeVar("T")
+VIEW, STUDY, TRIAL = "view", "study", "trial"
+
+
+def select_trial(number: int | None) -> None:
+    """Put a trial, or none, into the address; in a callback, so that all of the page follows."""
+    _write(TRIAL, None if number is None else str(number))
+
+
+def open_trial(number: int) -> None:
+    """Select a trial and open its view; for callbacks, such as the `on_click` of a figure."""
+    select_trial(number)
+    open_view("trial")
+
+
+def open_study(name: str) -> None:
+    """Turn to another study; what was chosen about the one before is forgotten. For callbacks."""
+    st.query_params.from_dict({STUDY: name, **({VIEW: view} if (view := st.query_params.get(VIEW)) else {})})
+
+
+def open_view(name: str) -> None:
+    """Open a view of the chosen study; for callbacks."""
+    _write(VIEW, name)
+
+
+def choice(
+    name: str,
+    options: Sequence[T],
+    default: T,
+    *,
+    label: str,
+    show: Callable[[T], str] = str,
+    kind: Literal["segments", "list"] = "segments",
+    labelled: bool = True,
+) -> T:
+    """The option that the reader chose, kept in the address as `name`; `default`, which the address leaves out, until then.
+
+    `str(option)` stands in the address, `show(option)` on the page: beside each other as "segments", below each other as a "list". What
+    stands in the address and is no option counts as not chosen.
+    """
+    asked = st.query_params.get(name)
+    chosen = next((option for option in options if str(option) == asked), default)
+    key = _seed(name, chosen)
+    told = {"key": key, "format_func": show, "on_change": _keep, "args": (name, key, default)}
+    told["label_visibility"] = "visible" if labelled else "collapsed"
+    if kind == "segments":
+        return st.segmented_control(label, options, required=True, wrap=True, **told)  # type: ignore[return-value]
+    return st.selectbox(label, options, **told)
+
+
+def choices(
+    name: str,
+    options: Sequence[T],
+    default: Sequence[T],
+    *,
+    label: str,
+    show: Callable[[T], str] = str,
+    kind: Literal["pills", "list"] = "pills",
+    most: int | None = None,
+) -> list[T]:
+    """The options that the reader chose, `most` of them as a "list", in the address as `name`; as "pills" in the order of `options`."""
+    asked = st.query_params.get_all(name)
+    chosen = list(default) if not asked else [option for text in asked for option in options if str(option) == text][:most]
+    key = _seed(name, chosen)
+    told = {"key": key, "format_func": show, "on_change": _keep, "args": (name, key, list(default))}
+    if kind == "pills":
+        kept = st.pills(label, options, selection_mode="multi", wrap=True, **told)
+        return [option for option in options if option in kept]
+    return st.multiselect(label, options, max_selections=most, **told)
+
+
+def flag(name: str, label: str, default: bool = False, *, help: str | None = None) -> bool:
+    """Whether the reader switched something on, kept in the address as `name`."""
+    asked = st.query_params.get(name)
+    key = _seed(name, default if asked is None else asked == str(True))
+    return st.toggle(label, key=key, help=help, on_change=_keep, args=(name, key, default))
+
+
+def _seed(name: str, value: object) -> str:
+    """The key of a widget that shows what the address says."""
+    key = f"choose-{name}"
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
+    return key
+
+
+def _keep(name: str, key: str, default: object) -> None:
+    """Write what a widget was set to into the address, which alone is read."""
+    value = st.session_state[key]
+    if value == default:
+        _write(name, None)
+    elif isinstance(value, list):
+        _write(name, [str(option) for option in value] or "")
+    else:
+        _write(name, str(value))
+
+
+def _write(name: str, value: str | list[str] | None) -> None:
+    if value is None:
+        st.query_params.pop(name, None)
+    else:
+        st.query_params[name] = value
