@@ -39,9 +39,7 @@ def fit_study(study: Study, metric: LawMetric = "error", *, phis: Sequence[float
     points, left_out = points_of(study, metric)
     content = {"metric": metric, **law_of(points, growth, phis), "left_out": left_out}
     least, most = BOUNDS[metric]
-    content["predictions"] = [
-        {**each, "low": max(least, each["low"]), "high": min(most, each["high"])} for each in content["predictions"]
-    ]
+    content["predictions"] = [{**each, "low": max(least, each["low"]), "high": min(most, each["high"])} for each in content["predictions"]]
     return study.store.fits.add(study.record, metric, content)
 
 
