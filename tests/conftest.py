@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: workers of pytest-xdist would fight for the cores
 
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -23,6 +24,14 @@ def _never_wait_for_the_disk(connection: Connection) -> None:
     """Leave out the fsync of every transaction, most of a test's time: it guards against a loss of power, which no test brings about."""
     if connection.dialect.name == "sqlite":
         connection.connection.cursor().execute("PRAGMA synchronous=OFF")  # past SQLAlchemy, which would begin a transaction
+
+
+@pytest.fixture(autouse=True)
+def _main_stays() -> Iterator[None]:
+    """The module that processes of later tests begin with: Streamlit puts the script of its own tests in its place."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
 
 
 @pytest.fixture
