@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from searchspace.spaces import space_from_dict
+from dashboard.stacking_cells import space_of
 from studies.constraints import constraints_of
 from studies.frame_front import averaged_frame, eligible, epochs_of, front_mask
 from studies.records import FINISHED, Objective, StudyRecord
@@ -113,23 +113,17 @@ def _held(rows: pd.DataFrame) -> "pd.Series[float]":
 
 def _places(study: StudyRecord) -> int | None:
     """How many trials there can be in a space small enough to be tried as a whole; an infeasible choice is one, whatever the seeds."""
-    space = study.config.get("space")
-    domains = space.get("domains") if isinstance(space, Mapping) else None
-    if not isinstance(domains, Mapping) or not all(isinstance(values, Sequence) for values in domains.values()):
-        return None
-    if math.prod(len(values) for values in domains.values()) > MOST_PLACES:
-        return None
-    counted = _counted(json.dumps(space))
+    counted = _counted(json.dumps(study.config.get("space")))
     return None if counted is None else counted[0] * seeds_of(study) + counted[1]
 
 
 @lru_cache(maxsize=256)
 def _counted(space: str) -> tuple[int, int] | None:
-    """How many feasible and infeasible candidates a space has; None of one that this program cannot read."""
-    try:
-        candidates = space_from_dict(json.loads(space)).enumerate()
-    except ValueError:
+    """How many feasible and infeasible candidates a small space has; None of a large one, and of one that this program cannot read."""
+    found = space_of({"space": json.loads(space)})
+    if found is None or len(found) > MOST_PLACES:
         return None
+    candidates = found.enumerate()
     feasible = sum(candidate.feasible for candidate in candidates)
     return feasible, len(candidates) - feasible
 
