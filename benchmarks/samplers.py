@@ -3,6 +3,8 @@
     python -m benchmarks.samplers                     20 seeds, about as many device-seconds as 150 random trials
     python -m benchmarks.samplers --seeds 5 --trials 60 --samplers random tpe known-cost
 
+Every simulated search is kept as it ends, in a `.jsonl` file beside the output; the same command goes on from there when it was stopped.
+
 Samplers are asked and told directly, by simulated workers whose trainings take as long as their FLOPs and epochs say; an ask takes no
 simulated time, and its processor time is a column. A hypervolume is that of the true values of what was trained to the end, so that luck
 with noise does not count. Shown is what it lacks of that of all candidates, in per cent: less is better. `over time` is the mean over the
@@ -14,7 +16,7 @@ import heapq
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -175,6 +177,22 @@ def play(one: Play) -> Played:
     return Simulation(one).run()
 
 
+def simulated(plays: Sequence[Play], processes: int, kept: Path) -> list[Played]:
+    """What the searches came to: read where they were kept, else simulated and kept as they end."""
+    known: dict[Play, Played] = {}
+    if kept.exists():
+        for line in kept.read_text(encoding="utf-8").splitlines():
+            one = json.loads(line)
+            found = Played(Play(**one.pop("play")), tuple(one.pop("shares")), **one)
+            known[found.play] = found
+    missing = [one for one in plays if one not in known]
+    with get_context("spawn").Pool(processes) as pool, kept.open("a", encoding="utf-8") as file:
+        for found in pool.imap_unordered(play, missing):
+            known[found.play] = found
+            print(json.dumps(asdict(found)), file=file, flush=True)
+    return [known[one] for one in plays]
+
+
 def summary(played: Sequence[Played], random: Sequence[Played]) -> dict[str, Any]:
     """Medians over seeds with 95 % bootstrap intervals, and the paired lead over random without early stopping."""
     shares = np.array([one.shares for one in played])
@@ -248,12 +266,13 @@ def main() -> None:
         for halving in (False, True)
         for seed in range(asked.seeds)
     ]
-    with get_context("spawn").Pool(asked.processes) as pool:
-        summaries = rows(list(pool.imap_unordered(play, plays)))
+    kept = asked.output.with_suffix(".jsonl")
+    summaries = rows(simulated(sorted(plays, key=lambda one: one.seed), asked.processes, kept))
     show(summaries)
     settings = {"seeds": asked.seeds, "trials": asked.trials, "slots": SLOTS, "epochs": EPOCHS}
     result = {"synthetic": True, "hardware": describe(), "settings": settings, "rows": summaries}
     asked.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    kept.unlink()
 
 
 if __name__ == "__main__":
