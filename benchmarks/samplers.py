@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from benchmarks.hardware import describe
 from benchmarks.tabular import EPOCHS, table
 from nas.config import StudyConfig
-from nas.halving import Halving
 from nas.rungs import Rungs
 from nas.samplers import Sampler
 from searchspace.sizes import Limit
+from studies.halving import Halving
 from studies.pareto import hypervolume
 from studies.records import Objective, Report, Trial, TrialState
 from trainer.proxy_config import ProxyConfig

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,18 +93,6 @@ def rung_mates(frame: pd.DataFrame, number: int, metric: str, most: int = MATES)
     order = reached.sort_values(metric)["number"].tolist() if metric in reached else reached["number"].tolist()
     places = range(len(order)) if len(order) <= most else np.linspace(0, len(order) - 1, most).round().astype(int).tolist()
     return sorted({number, *(int(order[place]) for place in places)}), len(order)
-
-
-def rungs(config: Mapping[str, Any], epochs: int) -> list[int]:
-    """The epochs at which a study with early stopping compares its trials, below `epochs`."""
-    halving = config.get("halving")
-    if not isinstance(halving, Mapping):
-        return []
-    milestone, eta, found = int(halving.get("min_epochs", 1)), max(2, int(halving.get("eta", 3))), []
-    while 0 < milestone < epochs:
-        found.append(milestone)
-        milestone *= eta
-    return found
 
 
 def _spread(name: str, spread: Mapping[str, float] | None) -> str:

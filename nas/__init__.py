@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from nas.config import StudyConfig
     from nas.errors import MissingExtra, NasError
     from nas.fidelity import Certificate, certificate
-    from nas.halving import Halving
     from nas.measured_exponents import latency_exponents
     from nas.network import build
     from nas.training import train
     from searchspace.formats import load_variant
     from searchspace.spaces import scaling_space, stacking_space
     from studies.constraints import Constraint
+    from studies.halving import Halving
     from trainer.proxy_config import ProxyConfig
 
 _HOMES = {
     "Budget": "nas.budget",
     "Certificate": "nas.fidelity",
     "Constraint": "studies.constraints",
-    "Halving": "nas.halving",
+    "Halving": "studies.halving",
     "MissingExtra": "nas.errors",
     "NasError": "nas.errors",
     "ProxyConfig": "trainer.proxy_config",

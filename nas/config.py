@@ -7,13 +7,13 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, field_validator, model_validator
 
-from nas.halving import Halving
 from searchspace.cost import COST_METRICS
 from searchspace.formats import is_file, read_mapping
 from searchspace.score_table import SCORE_TABLE, known_scores
 from searchspace.space import SearchSpace
 from searchspace.spaces import space_from_dict, stacking_space
 from studies.constraints import Constraint, check_constraints
+from studies.halving import Halving
 from studies.records import METRICS, Objective
 from trainer.latency_setting import LatencySetting
 from trainer.proxy_config import ProxyConfig

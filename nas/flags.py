@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.config import LatencyConfig, Screen, StudyConfig
-from nas.halving import Halving
 from nas.scaling_sources import Sources
 from searchspace.exponents import Exponents
 from searchspace.formats import load_variant
@@ -16,6 +15,7 @@ from searchspace.scaling_domains import start_of
 from searchspace.sizes import Limit, Target
 from searchspace.space import SearchSpace
 from searchspace.spaces import SPACES
+from studies.halving import Halving
 from trainer.proxy_config import ProxyConfig
 
 Flags = Mapping[str, Any]

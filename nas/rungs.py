@@ -11,8 +11,8 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.halving import Halving
 from studies.constraints import Constraint
+from studies.halving import Halving
 from studies.records import Objective, Report, Trial
 
 Points = NDArray[np.float64]

@@ -1,4 +1,5 @@
 import io
+import json
 import shlex
 import zipfile
 from collections.abc import Iterator
@@ -14,22 +15,23 @@ from dashboard.charts.breakdown import breakdown_figure
 from dashboard.charts.curves import curves_figure
 from dashboard.charts.stages import stages_figure
 from dashboard.downloads import CARRIERS, download, every_download, export_command
-from dashboard.trial_facts import metrics_table, provenance_facts, rung_mates, rungs, same_choice, spread_over_seeds
+from dashboard.trial_facts import metrics_table, provenance_facts, rung_mates, same_choice, spread_over_seeds
 from nas.cli import app as commands
 from nas.export import export_trial
 from nas.export_weights import CARRIERS as NAS_CARRIERS
-from nas.halving import Halving
 from searchspace.cost import cost, cost_by_part
 from searchspace.formats import FORMATS, VariantDocument
 from searchspace.presets import PRESETS
 from searchspace.spaces import stacking_space
 from searchspace.switch_flags import with_settings
 from studies.frames import reports_frame, trials_frame
+from studies.halving import Halving
 from studies.provenance import trial_document
 from studies.records import Report, TrialState
 from studies.store import Store
 from tests.browsing import chromium, dashboard_server, tab_of, wait_for
 from tests.dashboard_views import HOSTILE, Shown, add, fill, open_study, show, train
+from trainer.proxy_config import ProxyConfig
 
 SMALL = stacking_space(channels=[64], group_channels=[16, 32], l1=[4, 5])
 BEST = 2  # of the trials of `filled`, which are four choices
@@ -89,9 +91,13 @@ def test_rung_mates_are_those_measured_as_long_and_the_trial_is_among_them(trial
 
 @given(st.integers(1, 40), st.integers(2, 5), st.integers(1, 200))
 def test_rungs_are_those_of_the_search(least, eta, epochs):
-    halving = {"mode": "stop", "eta": eta, "min_epochs": least}
-    assert rungs({"halving": halving}, epochs) == list(Halving(**halving).milestones(epochs))
-    assert rungs({}, epochs) == []
+    halving = Halving(eta=eta, min_epochs=least)
+    stored = nas.StudyConfig(space=stacking_space(), proxy=ProxyConfig(epochs=epochs), halving=halving).to_dict()
+    assert Halving.of(json.loads(json.dumps(stored))) == halving
+    assert list(halving.milestones(epochs)) == [least * eta**k for k in range(8) if least * eta**k < epochs]
+    assert Halving.of({}) is None
+    with pytest.raises(ValueError, match="halving cannot be"):
+        Halving.of({"halving": {"rate": 3}})
 
 
 def test_rungs_are_drawn_under_the_curves():

@@ -16,11 +16,11 @@ import pytest
 
 import nas
 from nas.budget import Budget
-from nas.halving import Halving
 from nas.job import Execution
 from nas.ledger import Ledger
 from nas.progress_record import Progress
 from searchspace.spaces import stacking_space
+from studies.halving import Halving
 from studies.records import TrialState
 from tests.driven import Found, Search, depths_study
 from tests.evaluators import resumable

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.budget import Budget
-from nas.halving import Halving
 from nas.progress_record import Progress
 from nas.rungs import Rungs, crowding_distance, ranking
 from studies.constraints import Constraint
+from studies.halving import Halving
 from studies.pareto import pareto_front
 from studies.records import NewTrial, Objective, Report, Trial, TrialState
 from tests.driven import Found, Search, depths_study

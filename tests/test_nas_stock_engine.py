@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nas.halving import Halving
+from studies.halving import Halving
 from studies.pareto import pareto_front
 from studies.records import Objective, TrialState
 from tests.driven import Found, Search, depths_study

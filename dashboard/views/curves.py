@@ -8,8 +8,9 @@ import streamlit as st
 from dashboard.charts.curves import curves_figure
 from dashboard.page import Page, choice, select_trial
 from dashboard.plot import draw
-from dashboard.trial_facts import rung_mates, rungs
+from dashboard.trial_facts import rung_mates
 from studies.frames import reports_frame
+from studies.halving import Halving
 from studies.records import METRICS, Objective
 
 METRICS_SHOWN = ("top1", "top5", "loss")
@@ -60,7 +61,8 @@ def show_curve(page: Page, number: int) -> None:
     mates, n = rung_mates(page.frame, number, metric)
     reports = reports_frame(page.store.reports(page.study, numbers=mates))
     names = dict(zip(page.frame["number"], page.frame["variant"], strict=True))
-    milestones = rungs(page.study.config, int(reports["epoch"].max()))
+    halving = Halving.of(page.study.config)
+    milestones = halving.milestones(int(reports["epoch"].max())) if halving else ()
     figure = curves_figure(reports, metric=metric, names=names, chosen=number, rungs=milestones)
     draw(figure, "curves", alt=f"{METRICS[metric].name} of trial {number} by epoch among its rung mates")
     st.caption(_explained(own[-1].step, len(mates), n, milestones))

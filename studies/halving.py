@@ -1,7 +1,8 @@
 """Early stopping by asynchronous successive halving: which trials go on at which epochs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,15 @@ class Halving:
         for name, least in (("eta", 2), ("min_epochs", 1)):
             if type(getattr(self, name)) is not int or getattr(self, name) < least:
                 raise ValueError(f"{name} must be whole and at least {least}, got {getattr(self, name)!r}")
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self | None:
+        """That of a study's stored configuration, if it stops trials early; ValueError for what cannot be one."""
+        content = config.get("halving")
+        try:
+            return None if content is None else cls(**content)
+        except TypeError as error:
+            raise ValueError(f"halving cannot be {content!r}") from error
 
     def milestones(self, epochs: int) -> tuple[int, ...]:
         """The epochs of the rungs of a training of `epochs`: min_epochs · eta^k, all below the last epoch."""
