@@ -12,6 +12,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0004"
 BUSY_TIMEOUT_S = 30
+LOOKING_TIMEOUT_S = 3  # writers never block a reader: what does has taken the whole file, and may keep it
 LOST_AFTER = {  # a server that went without a word is noticed within half a minute; libpq alone would take hours
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -64,7 +65,7 @@ def connect(url: str, *, create: bool, synchronous: Synchronous = "NORMAL") -> E
         raise StoreError(f"the store {shown(url)} needs {error.name}: pip install 'nas-scaling[postgres]'") from None
     _stay_in_process(engine)
     if engine.dialect.name == "sqlite":
-        _tune_sqlite(engine, synchronous)
+        _tune_sqlite(engine, synchronous, looks=not create)
     else:
         _tune_server(engine)
     try:
@@ -94,7 +95,8 @@ def _options(url: URL, *, looks: bool) -> Mapping[str, Any]:
     if url.get_backend_name() == "sqlite":
         # Closing the last connection empties the log, 20 ms a time: a driver stays connected. Who only looks opens the file afresh, since
         # it may be another one by now.
-        return {"connect_args": {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}, "poolclass": NullPool if looks else None}
+        timeout = LOOKING_TIMEOUT_S if looks else BUSY_TIMEOUT_S
+        return {"connect_args": {"timeout": timeout, "check_same_thread": False}, "poolclass": NullPool if looks else None}
     return {"pool_pre_ping": True, "connect_args": {key: value for key, value in LOST_AFTER.items() if key not in url.query}}
 
 
@@ -121,7 +123,7 @@ def _stay_in_process(engine: Engine) -> None:
             raise DisconnectionError
 
 
-def _tune_sqlite(engine: Engine, synchronous: Synchronous) -> None:
+def _tune_sqlite(engine: Engine, synchronous: Synchronous, *, looks: bool) -> None:
     """Readers never block the writer (WAL), and a writer takes its lock at the start instead of failing half-way."""
 
     @event.listens_for(engine, "connect")
@@ -132,8 +134,10 @@ def _tune_sqlite(engine: Engine, synchronous: Synchronous) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Any) -> None:
-        mode = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        writes = bool(connection.get_execution_options().get("writes"))
+        if writes and looks:  # waits for its turn among the drivers after all
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S}")
+        connection.exec_driver_sql(f"BEGIN {'IMMEDIATE' if writes else 'DEFERRED'}")
 
 
 def _tune_server(engine: Engine) -> None:

@@ -264,7 +264,7 @@ def test_a_locked_store_is_one_message(url, monkeypatch):
     store = Store(url)
     fill(store)
     store.close()
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(database, "LOOKING_TIMEOUT_S", 0.05)
     path = url.removeprefix("sqlite:///")
     with sqlite3.connect(path) as other:
         other.execute("PRAGMA journal_mode=DELETE")

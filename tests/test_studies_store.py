@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 import pickle
+import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +20,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, func, select, text
 
+from studies import database
 from studies.database import HEAD, MIGRATIONS, StoreError
 from studies.records import NewTrial, Objective, Report, TrialState
 from studies.schema import Row
@@ -426,6 +430,21 @@ def test_who_looks_sees_the_store_that_was_put_in_place_of_another(store_url: st
         file.unlink()
     Store(store_url).open("second", CONFIG)
     assert [summary.study.name for summary in reader.studies()] == ["second"]
+
+
+def test_who_looks_waits_for_writers_only_to_write_itself(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOOKING_TIMEOUT_S", 0)
+    study = Store(store_url).open("s", CONFIG)
+    reader = Store(store_url, create=False)
+    with closing(sqlite3.connect(store_url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert [summary.study.name for summary in reader.studies()] == ["s"]
+        with ThreadPoolExecutor() as pool:
+            renamed = pool.submit(reader.rename, study, "t")
+            with pytest.raises(TimeoutError):
+                renamed.result(timeout=0.5)
+            writer.execute("COMMIT")
+            assert renamed.result(timeout=60).name == "t"
 
 
 def test_an_unknown_durability_is_refused(store_url: str) -> None:
