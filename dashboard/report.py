@@ -16,7 +16,7 @@ from dashboard.charts.stacking_map import scale_figure, stacking_figures
 from dashboard.quantities import duration, shown
 from dashboard.report_page import Section, beside, details, escaped, figure, numbers, page, paragraph, table
 from dashboard.scaling_points import exponents_of, family_table, scaling_points
-from dashboard.stacking_cells import cells, infeasible_places, placed, space_of
+from dashboard.stacking_cells import cells, infeasible_places, placed
 from dashboard.standing import candidates, reached, standing
 from dashboard.tables import fidelities, reasons_table, trials_table
 from searchspace.cost import cost
@@ -29,6 +29,7 @@ from studies.frames import reports_frame
 from studies.page_data import read_trials
 from studies.provenance import versions
 from studies.records import METRICS, StudyRecord, StudySummary, TrialState
+from studies.spaces import space_of
 from studies.store import Store
 
 MARKED = ("T", "S", "B", "L", "XL")

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
 from searchspace.space import SearchSpace
-from searchspace.spaces import space_from_dict
 from studies.records import METRICS
 
 Pick = Literal["best", "mean"]
@@ -58,14 +57,6 @@ def cells(trials: pd.DataFrame, metric: str, pick: Pick = "best", reasons: Mappi
     ]
     rows = pd.concat([known, pd.DataFrame(untried, columns=None if untried else known.columns)]) if untried else known
     return rows.sort_values(list(AXES), ignore_index=True)
-
-
-def space_of(config: Mapping[str, Any]) -> SearchSpace | None:
-    """The space of a study's configuration; None where there is none that can be read."""
-    try:
-        return space_from_dict(config["space"])
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def infeasible_places(space: SearchSpace | None) -> dict[Place, str]:

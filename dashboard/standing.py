@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dashboard.stacking_cells import space_of
 from studies.constraints import constraints_of
 from studies.frame_front import averaged_frame, eligible, epochs_of, front_mask
 from studies.records import FINISHED, Objective, StudyRecord
 from studies.replay import REFERENCE, Scale, hypervolume_curve
 from studies.seeds import seeds_of
+from studies.spaces import space_of
 
 ENDED = ("COMPLETE", "PRUNED", "FAILED")  # what took a worker's time to the end
 MOST_PLACES = 1000  # choices; nobody means to try all of a larger space

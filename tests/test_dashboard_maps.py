@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dashboard.charts.stacking_map import scale_figure, stacking_figures
-from dashboard.stacking_cells import cells, infeasible_places, placed, space_of, varied
+from dashboard.stacking_cells import cells, infeasible_places, placed, varied
 from searchspace.spaces import stacking_space
 from searchspace.stacking import stack
 from studies.records import TrialState
+from studies.spaces import space_of
 from studies.store import Store
 from tests.dashboard_views import HOSTILE, add, fill, open_study, show, train
 

@@ -22,11 +22,11 @@ from dashboard.comparison import (
 from dashboard.page import Page, choice
 from dashboard.plain import as_text
 from dashboard.plot import draw
-from dashboard.stacking_cells import space_of
 from dashboard.views.curves import METRICS_SHOWN, best_trial
 from searchspace.presets import PRESETS
 from studies.frames import reports_frame
 from studies.records import METRICS
+from studies.spaces import space_of
 
 COMPARE, WIDGET = "compare", "compare-variants"
 FEWEST, MOST = 2, 4

@@ -10,8 +10,9 @@ import streamlit as st
 from dashboard.charts.stacking_map import scale_figure, stacking_figures
 from dashboard.page import Page, choice, open_trial
 from dashboard.plot import draw
-from dashboard.stacking_cells import Pick, Place, cells, infeasible_places, placed, space_of, varied
+from dashboard.stacking_cells import Pick, Place, cells, infeasible_places, placed, varied
 from studies.records import METRICS
+from studies.spaces import space_of
 
 FILL = "nas search --space stacking"
 ACROSS = 3
