@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import torch
@@ -90,15 +91,22 @@ def sample(value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, na
 
 
 def _forward(value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, namespace: str) -> Tensor:
-    operator = getattr(torch.ops, namespace).forward
     if torch.compiler.is_compiling():
-        return operator(value, offset, mask, *arguments)
+        return getattr(torch.ops, namespace).forward(value, offset, mask, *arguments)
     with torch._C._AutoDispatchBelowAutograd():  # past the gradient that is registered for callers of the bare operator
-        return operator(value, offset, mask, *arguments)
+        return _overload(namespace, "forward")(value, offset, mask, *arguments)
 
 
 def _gradients(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, namespace: str) -> tuple[Tensor, ...]:
-    return getattr(torch.ops, namespace).backward(grad, value, offset, mask, *arguments)
+    if torch.compiler.is_compiling():
+        return getattr(torch.ops, namespace).backward(grad, value, offset, mask, *arguments)
+    return _overload(namespace, "backward")(grad, value, offset, mask, *arguments)
+
+
+@cache
+def _overload(namespace: str, way: str) -> Any:
+    """An operator, found once; a tracing compiler would warn of the cache."""
+    return getattr(getattr(torch.ops, namespace), way).default
 
 
 class Gradients(torch.autograd.Function):

@@ -109,6 +109,7 @@ Problem draw_problem(Draw& draw) {
   p.offset_scale = draw.among({0.5, 1.0, 1.0, 1.25, 2.0, -1.0});
   p.remove_center = p.kernel_h * p.kernel_w % 2 && p.kernel_h * p.kernel_w > 1 && draw.chance(30);
   p.softmax = draw.chance(70);
+  p.threads = draw.whole(1, 3);
   return p;
 }
 

@@ -173,6 +173,19 @@ def test_logits_that_are_not_numbers_spoil_their_own_group_alone(variant: str) -
 
 
 @EACH
+def test_a_pixel_groups_result_does_not_depend_on_its_company(variant: str) -> None:
+    geometry = {**PLAIN, "groups": 8}
+    value, offset, mask = (tensor.float() for tensor in drawn(geometry, (1, 5, 5, 32)))
+    run = variant_operator(variant)
+    alone = run(value, offset, mask, **geometry)
+    mask.unflatten(-1, (8, 9))[0, 2, 2, 3] += torch.linspace(-200, 200, 9)
+    among = run(value, offset, mask, **geometry)
+    changed = (alone != among).nonzero()
+    assert len(changed)
+    assert all(place[:3] == [0, 2, 2] and place[3] // 4 == 3 for place in changed.tolist())
+
+
+@EACH
 def test_strides_of_the_inputs_do_not_matter(variant: str) -> None:
     tensors = [tensor.float() for tensor in drawn(PLAIN, (2, 4, 5, 8))]
     scattered = [tensor.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0) for tensor in tensors]
@@ -207,9 +220,10 @@ def test_many_groups_on_large_planes_with_one_output_pixel_agree(variant: str) -
 
 
 @EACH
-def test_results_do_not_depend_on_the_number_of_threads(variant: str) -> None:
-    tensors = [tensor.float() for tensor in drawn({**PLAIN, "groups": 4}, (6, 14, 14, 64), spread=2.0)]
-    grad = torch.randn(6, 14, 14, 64)
+@pytest.mark.parametrize("channels", [16, 32, 64])
+def test_results_do_not_depend_on_the_number_of_threads(variant: str, channels: int) -> None:
+    tensors = [tensor.float() for tensor in drawn({**PLAIN, "groups": 4}, (6, 14, 14, channels), spread=2.0)]
+    grad = torch.randn(6, 14, 14, channels)
     before = torch.get_num_threads()
     results = []
     try:

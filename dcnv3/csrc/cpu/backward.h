@@ -44,42 +44,52 @@ void differentiate_softmax(Batch<S, P>& batch, int64_t points) {
     store(batch.grad_mask + f, V(load<S, L>(batch.grad_mask + f) - load<S, L>(batch.mask + f) * load<S, L>(batch.scale + f)));
 }
 
-// The planes' interiors go to the tensor.
+// The planes' interiors go to the tensor; a cell takes `cell` numbers.
 template <class S>
-void write_planes(const Job& job, const Place& place, const S* planes, const Rows<S>& to) {
+void write_planes(const Job& job, const Place& place, const S* planes, int64_t cell, const Rows<S>& to) {
   for (int64_t y = 0; y < job.problem.height; ++y)
-    to.write(job.value_row(place, y), planes + job.plane_row(y), job.row_runs().reversed());
+    to.write(job.value_row(place, y), planes + job.plane_row(y) * cell, job.row_runs(cell).reversed());
 }
 
 template <class S, int L, int V, int K>
 void backward(const Problem& p, const BackwardTensors<S>& tensors, int64_t first, int64_t last) {
   using Points = Batch<S, kBackwardPoints>;
   constexpr int64_t kWidth = L * V;
+  constexpr bool kSlots = kNarrow<S, kWidth>;
   const int64_t points = K ? K : p.points();
   const Job job(p, (p.group_channels() + kWidth - 1) / kWidth * kWidth, kBackwardPoints);
-  const Scratch scratch(sizeof(Points) + (2 * job.planes_size() + kBackwardPoints * job.stride) * sizeof(S));
+  const int64_t grad_cell = kSlots ? Narrow<S, kWidth>::kSlot : job.stride, grad_size = job.planes_size() / job.stride * grad_cell;
+  const Scratch scratch(sizeof(Points) + (job.planes_size() + grad_size + kBackwardPoints * job.stride) * sizeof(S));
   Points& batch = *reinterpret_cast<Points*>(scratch.memory());
   S *planes = reinterpret_cast<S*>(scratch.memory() + sizeof(Points)), *grad_planes = planes + job.planes_size();
-  S* rows = grad_planes + job.planes_size();
+  S* rows = grad_planes + grad_size;
+  std::memset(planes, 0, job.planes_size() * sizeof(S));  // borders, and channels that fill up a vector
+  std::memset(rows, 0, kBackwardPoints * job.stride * sizeof(S));
   lay_out(p, job.tiling, batch);
   const auto open = [&](const Place& place) {
     read_planes(job, place, tensors.value, planes);
-    std::memset(grad_planes, 0, job.planes_size() * sizeof(S));
+    std::memset(grad_planes, 0, grad_size * sizeof(S));
   };
   const auto spread = [&](const Place& place, const Stretch& stretch) {
-    prepare<true, K>(job, place, stretch, tensors.offset, tensors.mask, batch);
+    prepare<true, kSlots, K>(job, place, stretch, tensors.offset, tensors.mask, batch);
     tensors.grad.read(job.output(place, stretch), rows, job.output_runs(stretch));
-    for (int64_t at = 0; at < job.stride; at += kWidth)
-      for (int64_t i = 0; i < batch.size; ++i)
-        Channels<S, L, V>::template spread<K>(batch, i * points, {planes + at, job.bordered.row, job.stride}, grad_planes + at,
-                                              rows + i * job.stride + at, {points, at == 0});
+    if constexpr (kSlots) {
+      Narrow<S, kWidth>::template spread<K>(batch, planes, job.bordered.row, grad_planes, rows, points);
+    } else {
+      for (int64_t at = 0; at < job.stride; at += kWidth)
+        Channels<S, L, V>::template spreads<K>(batch, {planes + at, job.bordered.row, job.stride}, grad_planes + at, rows + at,
+                                               {points, at == 0});
+    }
     differentiate(batch, batch.size * points);
     if (p.softmax) differentiate_softmax<K>(batch, points);
     const Reach reach(job, place, stretch), pairs = reach.doubled();
     tensors.grad_mask.write(reach.at, p.softmax ? batch.grad_mask : batch.grad_sample, reach.runs.reversed());
     tensors.grad_offset.write(pairs.at, batch.grad_pairs, pairs.runs.reversed());
   };
-  const auto close = [&](const Place& place) { write_planes(job, place, grad_planes, tensors.grad_value); };
+  const auto close = [&](const Place& place) {
+    if constexpr (kSlots) Narrow<S, kWidth>::gather(p, job.tiling.groups, grad_planes);
+    write_planes(job, place, grad_planes, grad_cell, tensors.grad_value);
+  };
   each_stretch(job, first, last, tensors.offset, tensors.mask, open, spread, close);
 }
 

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "fold.h"
-#include "problem.h"
+#include "tiling.h"
 #include "vector.h"
 
 namespace dcnv3 {
@@ -31,7 +31,10 @@ struct Batch {
   alignas(64) Index<S> table_cell[kRow];
 
   alignas(64) Index<S> cell[kRow];  // upper left neighbour, in the bordered planes
-  alignas(64) S weight[4][kRow];    // of the neighbours, the mask included: upper left, upper right, lower left, lower right
+  // Of the neighbours upper left, upper right, lower left and lower right, the mask included: in four rows, or point by point.
+  alignas(64) S weights[4 * kRow];
+  S* weight(int neighbour) { return weights + neighbour * kRow; }
+  const S* weight(int neighbour) const { return weights + neighbour * kRow; }
 
   // For gradients only.
   alignas(64) S share_x[kRow];
@@ -44,47 +47,29 @@ struct Batch {
   alignas(64) S grad_pairs[2 * kRow];
 };
 
-struct Bordered {
-  int64_t row, cells;  // of a plane with a border of one zero pixel
-  explicit Bordered(const Problem& problem) : row(problem.width + 2), cells((problem.height + 2) * row) {}
-};
-
-// Of all planes of a job of several groups: beyond this they gain nothing from being worked on together, and leave the cache.
-constexpr int64_t kMostCells = 1 << 16;
-
-// How the pixels of one image and some of its groups are cut into batches.
-struct Tiling {
-  int64_t groups;  // planes that a job holds: more than one where a plane has few pixels
-  int64_t rows, columns;
-
-  Tiling(const Problem& problem, int points) {
-    const int64_t most = std::max<int64_t>(1, points / problem.points());
-    groups = std::clamp<int64_t>(most / problem.pixels(), 1, problem.groups);
-    groups = std::clamp<int64_t>(kMostCells / Bordered(problem).cells, 1, groups);
-    while (problem.groups % groups) --groups;  // every job alike
-    rows = groups > 1 ? problem.out_height : std::clamp<int64_t>(most / problem.out_width, 1, problem.out_height);
-    const int64_t segments = (problem.out_width + most - 1) / most;
-    columns = (problem.out_width + segments - 1) / segments;
-  }
-};
-
 template <class S, int P>
 void lay_out(const Problem& problem, const Tiling& tiling, Batch<S, P>& batch) {
   const S scale = problem.offset_scale;
   const int64_t center_h = problem.dilation_h * (problem.kernel_h - 1) / 2, center_w = problem.dilation_w * (problem.kernel_w - 1) / 2;
   const int64_t removed = problem.remove_center ? problem.kernel_h * problem.kernel_w / 2 : -1;
+  const Bordered bordered(problem);
   int64_t at = 0;
   for (int64_t y = 0; y < tiling.rows; ++y)
     for (int64_t x = 0; x < tiling.columns; ++x)
       for (int64_t group = 0; group < tiling.groups; ++group)
-        for (int64_t k = 0; k < problem.kernel_h * problem.kernel_w; ++k) {
-          if (k == removed) continue;
-          const int64_t step_x = k / problem.kernel_h * problem.dilation_w, step_y = k % problem.kernel_h * problem.dilation_h;
-          batch.table_x[at] = S(center_w - problem.pad_w + x * problem.stride_w) + S(step_x - center_w) * scale;
-          batch.table_y[at] = S(center_h - problem.pad_h + y * problem.stride_h) + S(step_y - center_h) * scale;
-          batch.table_cell[at] = Bordered(problem).row + 1 + group * Bordered(problem).cells;
-          ++at;
-        }
+        for (int64_t w = 0, k = 0; w < problem.kernel_w; ++w)
+          for (int64_t h = 0; h < problem.kernel_h; ++h, ++k) {
+            if (k == removed) continue;
+            const int64_t step_x = w * problem.dilation_w, step_y = h * problem.dilation_h;
+            batch.table_x[at] = S(center_w - problem.pad_w + x * problem.stride_w) + S(step_x - center_w) * scale;
+            batch.table_y[at] = S(center_h - problem.pad_h + y * problem.stride_h) + S(step_y - center_h) * scale;
+            batch.table_cell[at] = bordered.row + 1 + group * bordered.cells;
+            ++at;
+          }
+  const int64_t rest = Batch<S, P>::kRow - at;  // vectors run past the last point, to cells that nobody reads
+  std::fill_n(batch.table_x + at, rest, S(0));
+  std::fill_n(batch.table_y + at, rest, S(0));
+  std::fill_n(batch.table_cell + at, rest, 0);
 }
 
 // Lanes that sum to nine numbers.
@@ -100,16 +85,24 @@ inline Vector<S, L> sum_of_nine(const S* row) {
   }
 }
 
-// Logits become differences from their own pixel-group's largest; the shift that is left is returned.
+// Of a logit that needs no shift: neither it nor a sum over any kernel's points overflows or vanishes.
+constexpr int kModest = 40;
+
+// Where a pixel-group's logits are not all modest, they become differences from the largest of them: infinity and what is not a number
+// spoil their own pixel-group. Others are left alone, so that no result depends on its company.
 template <class S, int P>
-S recentre(Batch<S, P>& batch, int64_t points) {
+void recentre(Batch<S, P>& batch, int64_t points) {
   for (int64_t p = 0; p < batch.size; ++p) {
     S* logits = batch.mask + p * points;
     S most = logits[0];
-    for (int64_t k = 1; k < points; ++k) most = logits[k] > most ? logits[k] : most;
+    bool modest = true;
+    for (int64_t k = 0; k < points; ++k) {
+      most = logits[k] > most ? logits[k] : most;
+      modest &= logits[k] > -kModest && logits[k] < kModest;
+    }
+    if (modest) continue;
     for (int64_t k = 0; k < points; ++k) logits[k] -= most;
   }
-  return 0;
 }
 
 // One number for each pixel-group, function(the sum of its points' numbers), written at every point of it.
@@ -141,24 +134,16 @@ void softmax(Batch<S, P>& batch, int64_t points) {
   constexpr int L = kLanes<S>;
   using V = Vector<S, L>;
   const int64_t count = batch.size * points;
-  store(batch.mask + count, fill<S, L>(batch.mask[0]));
-  V low = load<S, L>(batch.mask), high = low, zero = low * 0;
-  for (int64_t f = L; f < count; f += L) {
+  store(batch.mask + count, V{});
+  auto extreme = V{} > V{};
+  for (int64_t f = 0; f < count; f += L) {
     const V logits = load<S, L>(batch.mask + f);
-    low = logits < low ? logits : low;
-    high = logits > high ? logits : high;
-    zero += logits * 0;
+    extreme |= ~((logits > S(-kModest)) & (logits < S(kModest)));  // true for what is not a number
   }
-  S least = low[0], most = high[0], nought = zero[0];
-  for (int i = 1; i < L; ++i) {
-    least = low[i] < least ? low[i] : least;
-    most = high[i] > most ? high[i] : most;
-    nought += zero[i];
-  }
-  // One shift for the whole batch, unless that would let a pixel-group underflow. NaN and infinity, of which nothing is not nothing, take
-  // the careful way too.
-  if (!(most - least + nought < 40)) most = recentre(batch, points);
-  for (int64_t f = 0; f < count; f += L) store(batch.mask + f, exp_nonpositive<L>(V(load<S, L>(batch.mask + f) - most)));
+  Index<S> any = 0;
+  for (int i = 0; i < L; ++i) any |= extreme[i];
+  if (any) recentre(batch, points);
+  for (int64_t f = 0; f < count; f += L) store(batch.mask + f, exponential<L>(load<S, L>(batch.mask + f)));
   sum_groups<K>(batch.mask, batch.size, points, batch.scale, [](auto sums) { return 1 / sums; });
   for (int64_t f = 0; f < count; f += L) store(batch.mask + f, V(load<S, L>(batch.mask + f) * load<S, L>(batch.scale + f)));
 }
@@ -173,8 +158,22 @@ inline Vector<S, L> odd(const Vector<S, L>& a, const Vector<S, L>& b) {
   return pick<S, L>(a, b, [](int i) { return 2 * i + 1; });
 }
 
-// Cells, shares and weights of a batch whose first pixel would be sampled at (first_x, first_y).
-template <bool Gradients, class S, int P>
+// One number of each of four rows after another.
+template <class S, int L>
+inline void store_mixed(S* to, const Vector<S, L>& a, const Vector<S, L>& b, const Vector<S, L>& c, const Vector<S, L>& d) {
+  const auto first = [](int i) { return i / 2 + i % 2 * L; }, second = [](int i) { return L / 2 + i / 2 + i % 2 * L; };
+  const auto low = [](int i) { return i / 4 * 2 + i % 2 + i / 2 % 2 * L; };
+  const auto high = [](int i) { return L / 2 + i / 4 * 2 + i % 2 + i / 2 % 2 * L; };
+  const Vector<S, L> ab = pick<S, L>(a, b, first), cd = pick<S, L>(c, d, first);
+  store(to, pick<S, L>(ab, cd, low));
+  store(to + L, pick<S, L>(ab, cd, high));
+  const Vector<S, L> more_ab = pick<S, L>(a, b, second), more_cd = pick<S, L>(c, d, second);
+  store(to + 2 * L, pick<S, L>(more_ab, more_cd, low));
+  store(to + 3 * L, pick<S, L>(more_ab, more_cd, high));
+}
+
+// Cells, shares and weights of a batch whose first pixel would be sampled at (first_x, first_y). Weights are `Mixed` point by point.
+template <bool Gradients, bool Mixed, class S, int P>
 void locate(const Problem& problem, S first_x, S first_y, int64_t count, Batch<S, P>& batch) {
   constexpr int L = kLanes<S>;
   using V = Vector<S, L>;
@@ -192,10 +191,14 @@ void locate(const Problem& problem, S first_x, S first_y, int64_t count, Batch<S
     store(batch.cell + f, top * row + left + load<Index<S>, L>(batch.table_cell + f));
     const V mask = load<S, L>(batch.mask + f);
     const V lower = mask * share_y, upper = mask - lower, lower_right = lower * share_x, upper_right = upper * share_x;
-    store(batch.weight[0] + f, upper - upper_right);
-    store(batch.weight[1] + f, upper_right);
-    store(batch.weight[2] + f, lower - lower_right);
-    store(batch.weight[3] + f, lower_right);
+    if constexpr (Mixed) {
+      store_mixed<S, L>(batch.weights + 4 * f, upper - upper_right, upper_right, lower - lower_right, lower_right);
+    } else {
+      store(batch.weight(0) + f, upper - upper_right);
+      store(batch.weight(1) + f, upper_right);
+      store(batch.weight(2) + f, lower - lower_right);
+      store(batch.weight(3) + f, lower_right);
+    }
     if constexpr (Gradients) {
       store(batch.share_x + f, share_x);
       store(batch.share_y + f, share_y);

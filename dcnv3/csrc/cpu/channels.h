@@ -25,16 +25,31 @@ struct Channels {
   using Vec = Vector<S, L>;
   static constexpr int64_t kWidth = L * V;
 
+  // The output rows of a batch, `plane.stride` apart. A function of its own: within a larger one the compiler runs out of registers.
+  template <int K, class Batch>
+  [[gnu::noinline]] static void sums(const Batch& batch, Plane<S> plane, S* out, int64_t points) {
+    const int64_t count = K ? K : points;
+    for (int64_t i = 0; i < batch.size; ++i) sum<K>(batch, i * count, plane, out + i * plane.stride, count);
+  }
+
+  // Dots of the gradient rows with the four neighbours of every point into batch.dots, and their share of each into the gradient plane.
+  template <int K, class Batch>
+  [[gnu::noinline]] static void spreads(Batch& batch, Plane<S> plane, S* grad_plane, const S* grad_rows, Pass pass) {
+    const int64_t count = K ? K : pass.points;
+    for (int64_t i = 0; i < batch.size; ++i) spread<K>(batch, i * count, plane, grad_plane, grad_rows + i * plane.stride, pass);
+  }
+
+ private:
   // The output row of one pixel-group whose points begin at `f`.
   template <int K, class Batch>
-  static inline void sum(const Batch& batch, int64_t f, Plane<S> plane, S* out, int64_t points) {
+  [[gnu::always_inline]] static inline void sum(const Batch& batch, int64_t f, Plane<S> plane, S* out, int64_t points) {
     Vec upper[V] = {}, lower[V] = {};
     const int64_t count = K ? K : points;
 #pragma GCC unroll 9
     for (int64_t k = f; k < f + count; ++k) {
       const S* top = plane.data + int64_t(batch.cell[k]) * plane.stride;
       const S* bottom = top + plane.row * plane.stride;
-      const S a = batch.weight[0][k], b = batch.weight[1][k], c = batch.weight[2][k], d = batch.weight[3][k];
+      const S a = batch.weight(0)[k], b = batch.weight(1)[k], c = batch.weight(2)[k], d = batch.weight(3)[k];
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) {
         upper[v] += load<S, L>(top + v * L) * a;
@@ -47,9 +62,9 @@ struct Channels {
     for (int v = 0; v < V; ++v) store(out + v * L, Vec(upper[v] + lower[v]));
   }
 
-  // Dots of the gradient row with the four neighbours of every point into batch.dots, and its share of each into the gradient plane.
+  // Dots and shares of one pixel-group.
   template <int K, class Batch>
-  static inline void spread(Batch& batch, int64_t f, Plane<S> plane, S* grad_plane, const S* grad_row, Pass pass) {
+  [[gnu::always_inline]] static inline void spread(Batch& batch, int64_t f, Plane<S> plane, S* grad_plane, const S* grad_row, Pass pass) {
     const Gradient grad(grad_row);
     const int64_t count = K ? K : pass.points;
     int64_t k = 0;
@@ -64,7 +79,6 @@ struct Channels {
       put(batch.dots + 4 * (f + k), pass.first, Sums::across(point(batch, f + k, plane, grad_plane, grad)));
   }
 
- private:
   using Sums = Fold<S, L>;
   static constexpr int kParts = Sums::kParts;
 
@@ -110,10 +124,10 @@ struct Channels {
     const int64_t stride = plane.stride, at = int64_t(batch.cell[f]) * stride, below = at + plane.row * stride;
     const S *top = plane.data + at, *bottom = plane.data + below;
     const Vec upper = grad.dots(top, top + stride), lower = grad.dots(bottom, bottom + stride);
-    grad.add_to(grad_plane + at, batch.weight[0][f]);
-    grad.add_to(grad_plane + at + stride, batch.weight[1][f]);
-    grad.add_to(grad_plane + below, batch.weight[2][f]);
-    grad.add_to(grad_plane + below + stride, batch.weight[3][f]);
+    grad.add_to(grad_plane + at, batch.weight(0)[f]);
+    grad.add_to(grad_plane + at + stride, batch.weight(1)[f]);
+    grad.add_to(grad_plane + below, batch.weight(2)[f]);
+    grad.add_to(grad_plane + below + stride, batch.weight(3)[f]);
     return Sums::finish(upper, lower);
   }
 };

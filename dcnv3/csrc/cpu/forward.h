@@ -3,6 +3,7 @@
 
 #include "channels.h"
 #include "job.h"
+#include "narrow.h"
 
 namespace dcnv3 {
 
@@ -20,13 +21,17 @@ void forward(const Problem& p, const ForwardTensors<S>& tensors, int64_t first, 
   const Scratch scratch(sizeof(Points) + (job.planes_size() + kForwardPoints * job.stride) * sizeof(S));
   Points& batch = *reinterpret_cast<Points*>(scratch.memory());
   S *planes = reinterpret_cast<S*>(scratch.memory() + sizeof(Points)), *rows = planes + job.planes_size();
+  std::memset(planes, 0, job.planes_size() * sizeof(S));  // borders, and channels that fill up a vector
   lay_out(p, job.tiling, batch);
   const auto read = [&](const Place& place) { read_planes(job, place, tensors.value, planes); };
   const auto sum = [&](const Place& place, const Stretch& stretch) {
-    prepare<false, K>(job, place, stretch, tensors.offset, tensors.mask, batch);
-    for (int64_t at = 0; at < job.stride; at += kWidth)
-      for (int64_t i = 0; i < batch.size; ++i)
-        Channels<S, L, V>::template sum<K>(batch, i * points, {planes + at, job.bordered.row, job.stride}, rows + i * job.stride + at, points);
+    prepare<false, kNarrow<S, kWidth>, K>(job, place, stretch, tensors.offset, tensors.mask, batch);
+    if constexpr (kNarrow<S, kWidth>) {
+      Narrow<S, kWidth>::template sum<K>(batch, planes, job.bordered.row, rows, points);
+    } else {
+      for (int64_t at = 0; at < job.stride; at += kWidth)
+        Channels<S, L, V>::template sums<K>(batch, {planes + at, job.bordered.row, job.stride}, rows + at, points);
+    }
     tensors.out.write(job.output(place, stretch), rows, job.output_runs(stretch).reversed());
   };
   each_stretch(job, first, last, tensors.offset, tensors.mask, read, sum, [](const Place&) {});

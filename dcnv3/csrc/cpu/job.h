@@ -11,13 +11,12 @@
 
 namespace dcnv3 {
 
-// Memory of one thread, all zeros at first, handed on from call to call: large blocks go back to the system when freed, and faulting
+// Memory of one thread, holding anything, handed on from call to call: large blocks go back to the system when freed, and faulting
 // them in again costs more than filling them. Very large ones are given back all the same.
 class Scratch {
  public:
   explicit Scratch(size_t bytes) {
     if (bytes > held().size) held().resize(bytes);
-    std::memset(held().memory, 0, bytes);
   }
   ~Scratch() {
     if (held().size > kKept) held().resize(0);
@@ -79,15 +78,17 @@ struct Job {
     return {number / per_image, number % per_image * tiling.groups};
   }
 
-  int64_t planes_size() const { return tiling.groups * bordered.cells * stride; }
+  // Of the planes of a job, in numbers; what follows them in memory stands as vectors do best.
+  int64_t planes_size() const { return (tiling.groups * bordered.cells * stride + 15) / 16 * 16; }
 
   // Row y of the value's planes: where it is in the tensor and in the planes, and how the one is copied to the other.
   int64_t value_row(const Place& place, int64_t y) const {
     return ((place.image * problem.height + y) * problem.width * problem.groups + place.group) * problem.group_channels();
   }
-  int64_t plane_row(int64_t y) const { return ((y + 1) * bordered.row + 1) * stride; }
-  Runs row_runs() const {
-    return {problem.width, problem.group_channels(), problem.channels, stride, tiling.groups, problem.group_channels(), bordered.cells * stride};
+  int64_t plane_row(int64_t y) const { return (y + 1) * bordered.row + 1; }  // in cells
+  Runs row_runs(int64_t cell) const {
+    const int64_t channels = problem.group_channels();
+    return {problem.width, channels, problem.channels, cell, tiling.groups, channels, bordered.cells * cell};
   }
 
   // A stretch of an output or its gradient: where it is in the tensor, and how it is copied to rows that stand close.
@@ -95,7 +96,8 @@ struct Job {
     return ((place.image * problem.pixels() + stretch.pixel) * problem.groups + place.group) * problem.group_channels();
   }
   Runs output_runs(const Stretch& stretch) const {
-    return {stretch.count, problem.group_channels(), problem.channels, tiling.groups * stride, tiling.groups, problem.group_channels(), stride};
+    const int64_t channels = problem.group_channels();
+    return {stretch.count, channels, problem.channels, tiling.groups * stride, tiling.groups, channels, stride};
   }
 };
 
@@ -104,7 +106,7 @@ template <class S>
 void read_planes(const Job& job, const Place& place, const Rows<S>& value, S* planes) {
   const Problem& p = job.problem;
   for (int64_t y = 0; y < p.height; ++y)
-    value.read(job.value_row(place, y), planes + job.plane_row(y), job.row_runs());
+    value.read(job.value_row(place, y), planes + job.plane_row(y) * job.stride, job.row_runs(job.stride));
 }
 
 // Where a stretch lies in the mask, in pairs of numbers in the offsets.
@@ -149,7 +151,7 @@ void each_stretch(const Job& job, int64_t first, int64_t last, const Rows<S>& of
 }
 
 // Offsets, masks and what follows from them, for a batch.
-template <bool Gradients, int K, class S, int P>
+template <bool Gradients, bool Mixed, int K, class S, int P>
 void prepare(const Job& job, const Place& place, const Stretch& stretch, const Rows<S>& offset, const Rows<S>& mask, Batch<S, P>& batch) {
   const Problem& p = job.problem;
   const Reach reach(job, place, stretch), pairs = reach.doubled();
@@ -158,7 +160,7 @@ void prepare(const Job& job, const Place& place, const Stretch& stretch, const R
   mask.read(reach.at, batch.mask, reach.runs);
   offset.read(pairs.at, batch.pairs, pairs.runs);
   if (p.softmax) softmax<K>(batch, points);
-  locate<Gradients>(p, S(stretch.x * p.stride_w), S(stretch.y * p.stride_h), batch.size * points, batch);
+  locate<Gradients, Mixed>(p, S(stretch.x * p.stride_w), S(stretch.y * p.stride_h), batch.size * points, batch);
 }
 
 }  // namespace dcnv3

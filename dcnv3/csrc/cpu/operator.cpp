@@ -7,6 +7,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <new>
@@ -34,6 +35,21 @@ Type type_of(const Tensor& tensor) {
   }
 }
 
+// Whoever asks the dispatcher by name waits longer than a small call takes: only what is not dense goes there.
+Tensor dense(const Tensor& tensor) { return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor); }
+
+// A dense tensor of the type of `like`, not yet written.
+Tensor fresh(const Tensor& like, const std::array<int64_t, 4>& sizes) {
+  const std::array<int64_t, 4> strides{sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1};
+  int32_t type;
+  AtenTensorHandle made;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(4, sizes.data(), strides.data(), type, aoti_torch_device_type_cpu(), 0, &made));
+  return Tensor(made);
+}
+
+Tensor fresh(const Tensor& like) { return fresh(like, {like.size(0), like.size(1), like.size(2), like.size(3)}); }
+
 template <class S>
 Rows<S> rows(const Tensor& tensor) {
   return Rows<S>(tensor.data_ptr(), type_of(tensor));
@@ -56,7 +72,7 @@ Problem problem_of(const Tensor& value, const Tensor& offset, const Tensor& mask
   STD_TORCH_CHECK(value.dim() == 4 && offset.dim() == 4, "dcnv3: value and offset must have 4 dimensions");
   const Problem p{value.size(0),  value.size(1),  value.size(2),  value.size(3), offset.size(1), offset.size(2), kernel_size[0],
                   kernel_size[1], stride[0],      stride[1],      padding[0],    padding[1],     dilation[0],    dilation[1],
-                  groups,         offset_scale,   remove_center,  softmax};
+                  groups,         offset_scale,   remove_center,  softmax,       torch::stable::get_num_threads()};
   check(p, offset, mask);
   return p;
 }
@@ -87,10 +103,9 @@ void run_forward(const Problem& p, const Tensor& value, const Tensor& offset, co
 
 Tensor forward(const Tensor& value_, const Tensor& offset_, const Tensor& mask_, const Pair& kernel_size, const Pair& stride,
                const Pair& padding, const Pair& dilation, int64_t groups, double offset_scale, bool remove_center, bool softmax) {
-  const Tensor value = torch::stable::contiguous(value_), offset = torch::stable::contiguous(offset_), mask = torch::stable::contiguous(mask_);
+  const Tensor value = dense(value_), offset = dense(offset_), mask = dense(mask_);
   const Problem p = problem_of(value, offset, mask, kernel_size, stride, padding, dilation, groups, offset_scale, remove_center, softmax);
-  const int64_t sizes[] = {p.images, p.out_height, p.out_width, p.channels};
-  Tensor out = torch::stable::new_empty(value, {sizes, 4});
+  Tensor out = fresh(value, {p.images, p.out_height, p.out_width, p.channels});
   if (out.numel() == 0) return out;  // no images
   const auto run = type_of(value) == Type::float64 ? run_forward<double> : run_forward<float>;
   run(p, value, offset, mask, out);
@@ -108,11 +123,10 @@ void run_backward(const Problem& p, const Tensor& grad, const Tensor& value, con
 std::tuple<Tensor, Tensor, Tensor> backward(const Tensor& grad_, const Tensor& value_, const Tensor& offset_, const Tensor& mask_,
                                             const Pair& kernel_size, const Pair& stride, const Pair& padding, const Pair& dilation,
                                             int64_t groups, double offset_scale, bool remove_center, bool softmax) {
-  const Tensor grad = torch::stable::contiguous(grad_), value = torch::stable::contiguous(value_);
-  const Tensor offset = torch::stable::contiguous(offset_), mask = torch::stable::contiguous(mask_);
+  const Tensor grad = dense(grad_), value = dense(value_), offset = dense(offset_), mask = dense(mask_);
   const Problem p = problem_of(value, offset, mask, kernel_size, stride, padding, dilation, groups, offset_scale, remove_center, softmax);
   STD_TORCH_CHECK(grad.numel() == p.images * p.pixels() * p.channels, "dcnv3: grad must be (N, Ho, Wo, C)");
-  Tensor grad_value = torch::stable::empty_like(value), grad_offset = torch::stable::empty_like(offset), grad_mask = torch::stable::empty_like(mask);
+  Tensor grad_value = fresh(value), grad_offset = fresh(offset), grad_mask = fresh(mask);
   if (p.images * p.pixels() == 0) return {torch::stable::zero_(grad_value), grad_offset, grad_mask};
   const auto run = type_of(value) == Type::float64 ? run_backward<double> : run_backward<float>;
   run(p, grad, value, offset, mask, grad_value, grad_offset, grad_mask);

@@ -15,6 +15,7 @@ struct Problem {
   int64_t groups;
   double offset_scale;
   bool remove_center, softmax;
+  int64_t threads = 1;  // that share the work
 
   int64_t points() const { return kernel_h * kernel_w - remove_center; }
   int64_t group_channels() const { return channels / groups; }

@@ -31,6 +31,7 @@ inline void copy_run(const From* from, To* to, int64_t length) {
 
 template <class To, class From>
 void copy_runs(const void* from, void* to, Runs runs) {
+  if (runs.from_stride == runs.length && runs.to_stride == runs.length) runs.length *= runs.count, runs.count = 1;
   const From* source = static_cast<const From*>(from);
   To* target = static_cast<To*>(to);
   const auto each = [&](auto length) {

@@ -84,32 +84,31 @@ inline Vector<Index<S>, L> floor_index(const Vector<S, L>& x) {
   return truncated + Whole(__builtin_convertvector(truncated, Vector<S, L>) > x);  // a true comparison is -1
 }
 
-// e to the power x for x <= 0: 0 where that underflows, NaN for NaN. In float32, 2 to the power x·log2(e) with the fraction's power from
-// the polynomial of least relative error, 7.5e-8.
+// e to the power x for x < 88: 0 where that underflows, NaN for NaN. In float32, a power of two times e to the power of the rest, which is
+// taken off in two parts that lose nothing, from the polynomial of least relative error, 7.5e-8.
 template <int L>
-inline Vector<float, L> exp_nonpositive(Vector<float, L> x) {
+inline Vector<float, L> exponential(Vector<float, L> x) {
   using V = Vector<float, L>;
-  using I = Vector<int32_t, L>;
-  V power = x * 1.44269504088896341f;
-  power = power < -127.0f ? fill<float, L>(-127.0f) : power;
-  const I whole = __builtin_convertvector(power - 0.5f, I);  // nearest: truncation of a number below zero
-  const V f = power - __builtin_convertvector(whole, V);
-  V p = fill<float, L>(0.0013276472f);
-  p = p * f + 0.0096755413f;
-  p = p * f + 0.055507133f;
-  p = p * f + 0.24022120f;
-  p = p * f + 0.69314697f;
-  p = p * f + 1.0000001f;
-  return p * (V)((Vector<uint32_t, L>(whole) + 127u) << 23);
+  x = x < -88.0f ? fill<float, L>(-88.0f) : x;
+  // Truncated: the nearest power, at least 0.
+  const auto biased = __builtin_convertvector(x * 1.44269504088896341f + 127.5f, Vector<int32_t, L>);
+  const V whole = __builtin_convertvector(biased, V) - 127.0f;
+  const V r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  V p = fill<float, L>(0.0082976551f);
+  p = p * r + 0.041915382f;
+  p = p * r + 0.16667575f;
+  p = p * r + 0.49998895f;
+  p = p * r + 0.99999970f;
+  p = p * r + 1.0000001f;
+  return p * (V)(biased << 23);
 }
 
 template <int L>
-inline Vector<double, L> exp_nonpositive(Vector<double, L> x) {
+inline Vector<double, L> exponential(Vector<double, L> x) {
   using V = Vector<double, L>;
-  using I = Vector<int64_t, L>;
   x = x < -708.5 ? fill<double, L>(-708.5) : x;
-  const I whole = __builtin_convertvector(x * 1.4426950408889634 - 0.5, I);
-  const V n = __builtin_convertvector(whole, V);
+  const auto biased = __builtin_convertvector(x * 1.4426950408889634 + 1023.5, Vector<int64_t, L>);
+  const V n = __builtin_convertvector(biased, V) - 1023.0;
   const V r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;  // ln 2 in two parts
   V p = fill<double, L>(1.0 / 6227020800.0);
   double factorial = 6227020800.0;
@@ -118,7 +117,7 @@ inline Vector<double, L> exp_nonpositive(Vector<double, L> x) {
     factorial /= k;
     p = p * r + 1.0 / factorial;
   }
-  return p * (V)((Vector<uint64_t, L>(whole) + 1023u) << 52);
+  return p * (V)(biased << 52);
 }
 
 }  // namespace dcnv3
