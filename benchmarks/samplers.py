@@ -8,7 +8,7 @@ Every simulated search is kept as it ends, in a `.jsonl` file beside the output;
 Samplers are asked and told directly, by simulated workers whose trainings take as long as their FLOPs and epochs say; an ask takes no
 simulated time, and its processor time is a column. A hypervolume is that of the true values of what was trained to the end, so that luck
 with noise does not count. Shown is what it lacks of that of all candidates, in per cent: less is better. `over time` is the mean over the
-budget. Differences to random are paired by seed.
+budget. Leads are differences of that mean, paired by seed: over random, and of the best sampler of a task over each.
 """
 
 import argparse
@@ -193,22 +193,32 @@ def simulated(plays: Sequence[Play], processes: int, kept: Path) -> list[Played]
     return [known[one] for one in plays]
 
 
-def summary(played: Sequence[Played], random: Sequence[Played]) -> dict[str, Any]:
-    """Medians over seeds with 95 % bootstrap intervals, and the paired lead over random without early stopping."""
+def summary(played: Sequence[Played], random: Sequence[Played], best: Sequence[Played]) -> dict[str, Any]:
+    """Medians over seeds with 95 % bootstrap intervals, and the paired leads over random without early stopping and of the best."""
     shares = np.array([one.shares for one in played])
-    lead = shares.mean(axis=1) - np.array([one.shares for one in random]).mean(axis=1)
-    low, high = interval(lead)
     return {
         "task": played[0].play.task,
         "sampler": played[0].play.sampler,
         "halving": played[0].play.halving,
         "lacking at": {f"{share:g}": described(1 - shares[:, round(share * MOMENTS) - 1]) for share in SHOWN},
         "lacking over time": described(1 - shares.mean(axis=1)),
-        "lead over random": {**described(lead), "verdict": "better" if low > 0 else "worse" if high < 0 else "no difference shown"},
+        "lead over random": lead(played, random),
+        "lead of the best": lead(best, played),
         "trials began": float(np.median([one.began for one in played])),
         "trials completed": float(np.median([one.completed for one in played])),
         "ask ms": float(np.median([one.ask_ms for one in played])),
     }
+
+
+def lead(played: Sequence[Played], other: Sequence[Played]) -> dict[str, Any]:
+    """By how much one holds more of the hypervolume than the other over time, seed by seed."""
+    found = described(over_time(played) - over_time(other))
+    return {**found, "verdict": "better" if found["low"] > 0 else "worse" if found["high"] < 0 else "no difference shown"}
+
+
+def over_time(played: Sequence[Played]) -> NDArray[np.float64]:
+    """The mean share of the hypervolume over the budget, by seed."""
+    return np.array([one.shares for one in played]).mean(axis=1)
 
 
 def described(values: NDArray[np.float64]) -> dict[str, float]:
@@ -229,21 +239,29 @@ def rows(found: Sequence[Played]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str, bool], list[Played]] = {}
     for one in sorted(found, key=lambda one: one.play.seed):
         groups.setdefault((one.play.task, one.play.sampler, one.play.halving), []).append(one)
-    summaries = [summary(played, groups[task, "random", False]) for (task, _, _), played in groups.items()]
-    return sorted(summaries, key=lambda row: (row["task"], row["lacking over time"]["median"]))
+    ranked = sorted(groups, key=lambda key: (key[0], -float(np.median(over_time(groups[key])))))
+    best = {task: groups[task, sampler, halving] for task, sampler, halving in reversed(ranked)}
+    return [summary(groups[key], groups[key[0], "random", False], best[key[0]]) for key in ranked]
 
 
 def show(summaries: Sequence[dict[str, Any]]) -> None:
     """Print the table."""
     for task in OBJECTIVES:
         print(f"\n{task} (synthetic), what the hypervolume lacks, per cent of the whole, median [95 %]")
-        print("| sampler | ASHA | at 1/4 | at 1/2 | at the end | over time | lead over random | | trials | complete | ask ms |")
-        print("|---|---|--:|--:|--:|--:|--:|---|--:|--:|--:|")
+        print(
+            "| sampler | ASHA | at 1/4 | at 1/2 | at the end | over time | lead over random | | best leads by | | trials | complete | ms |"
+        )
+        print("|---|---|--:|--:|--:|--:|--:|---|--:|---|--:|--:|--:|")
         for row in (row for row in summaries if row["task"] == task):
-            numbers = [*row["lacking at"].values(), row["lacking over time"], row["lead over random"]]
-            shown = " | ".join(f"{100 * one['median']:.2f} [{100 * one['low']:.2f}, {100 * one['high']:.2f}]" for one in numbers)
-            counts = f"{row['trials began']:.0f} | {row['trials completed']:.0f} | {row['ask ms']:.1f}"
-            print(f"| {row['sampler']} | {'yes' if row['halving'] else 'no'} | {shown} | {row['lead over random']['verdict']} | {counts} |")
+            numbers = [*row["lacking at"].values(), row["lacking over time"]]
+            leads = [f"{percent(one)} | {one['verdict']}" for one in (row["lead over random"], row["lead of the best"])]
+            counts = [f"{row['trials began']:.0f}", f"{row['trials completed']:.0f}", f"{row['ask ms']:.1f}"]
+            print("|", " | ".join([row["sampler"], "yes" if row["halving"] else "no", *map(percent, numbers), *leads, *counts]), "|")
+
+
+def percent(one: dict[str, float]) -> str:
+    """A median with its interval."""
+    return f"{100 * one['median']:.2f} [{100 * one['low']:.2f}, {100 * one['high']:.2f}]"
 
 
 def main() -> None:
