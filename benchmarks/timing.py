@@ -33,8 +33,7 @@ def interleaved(runs: Mapping[str, Run], repeats: int) -> dict[str, Timing]:
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
-            if calls[name] > 1:
-                run()  # brings data of this size back into the caches; larger data leave them within a call
+            run()  # brings its data back into the caches, and pays for memory that the one before it left to be returned
             samples[name].append(_seconds(run, calls[name]))
     return {name: quartiles(taken) for name, taken in samples.items()}
 
