@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import plotly.io
 
-from benchmarks.dashboard_paint import OPTUNAS, OURS, chromium, optunas_server, our_server, paint
+from benchmarks.dashboard_paint import OPTUNAS, OUR_LAST, OURS, chromium, optunas_server, our_server, paint
 from benchmarks.dashboard_stores import fill_optunas, fill_ours
 from benchmarks.hardware import describe
 from dashboard.charts.front import front_figure
@@ -86,18 +86,28 @@ def figures(frame: pd.DataFrame, study: StudyRecord) -> None:
 
 
 def paint_seconds(browser: Any, folder: Path, trials: int, repeats: int, *, against: bool) -> dict[str, list[float]]:
-    """Seconds to the drawn front: of the first visit after the server's start, of later ones, and where asked those of optuna-dashboard."""
+    """Seconds to the drawn front and to the table below it, of the first visit after the server's start and of later ones.
+
+    Where asked, those to optuna-dashboard's front in turns.
+    """
     taken: dict[str, list[float]] = {}
+
+    def visit(way: str) -> None:
+        drawn, whole = paint(browser, ours, OURS, trials, last=OUR_LAST)
+        taken.setdefault(way, []).append(drawn)
+        taken.setdefault(f"{way}, to its table", []).append(whole)
+
     with our_server(url_of(folder, trials)) as ours:
-        taken["first visit"] = [paint(browser, ours, OURS, trials)]
+        visit("first visit")
         if not against:
-            taken["ours"] = [paint(browser, ours, OURS, trials) for _ in range(repeats)]
+            for _ in range(repeats):
+                visit("ours")
             return taken
         with optunas_server(f"sqlite:///{folder / 'optuna.db'}") as optunas:
             paint(browser, optunas, OPTUNAS, trials)
             for _ in range(repeats):
-                taken.setdefault("ours", []).append(paint(browser, ours, OURS, trials))
-                taken.setdefault("optuna-dashboard", []).append(paint(browser, optunas, OPTUNAS, trials))
+                visit("ours")
+                taken.setdefault("optuna-dashboard", []).extend(paint(browser, optunas, OPTUNAS, trials))
     return taken
 
 

@@ -4,15 +4,20 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 
 import streamlit as st
+from starlette.middleware import Middleware
+from streamlit.file_util import get_static_dir
 
 from dashboard.address import STUDY, VIEW, choice, open_study
+from dashboard.delivery import Delivery, parts_of
+from dashboard.head_start import head_start
 from dashboard.live import is_live
 from dashboard.page import Page, frame_of
 from dashboard.plain import as_text
-from dashboard.plot import fetch_plotly
 from dashboard.views.headline import show_headline
 from studies.database import StoreError
 from studies.records import DEFAULT_STORE, StudySummary
@@ -39,8 +44,6 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """The whole page."""
     st.set_page_config(page_title="Architecture search", layout="wide")
-    with st.sidebar:
-        fetch_plotly()
     try:
         show_store()
     except ValueError as error:  # a damaged store may hold anything
@@ -138,5 +141,12 @@ def show_failure(error: ValueError) -> None:
     st.button("Retry", type="primary")
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # Streamlit, for every page
     main()
+elif __name__ == "app":  # its server, once
+    parts, base = parts_of(Path(get_static_dir())), st.get_option("server.baseUrlPath")
+    app = st.App(
+        __file__,
+        middleware=[Middleware(Delivery, parts=parts, base=base)],
+        lifespan=partial(head_start, views=tuple(VIEWS), open_store=open_store),
+    )

@@ -2,33 +2,16 @@
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-import plotly
 import plotly.graph_objects as go
-import plotly.io
 import streamlit as st
-from streamlit.components.v1 import declare_component
+from plotly.utils import PlotlyJSONEncoder
+
+from dashboard.plotly_module import NAME
 
 # `st.plotly_chart` takes a figure with new data for another chart: it would forget the reader's zoom with every refresh, and lose a click
 # that came just before one. It hears no click in three dimensions either.
-_LOAD = """
-function plotly(address) {
-  if (window.Plotly) return Promise.resolve(window.Plotly);
-  window.plotlyOnItsWay ??= new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = new URL(address, document.baseURI).href;
-    script.onload = () => resolve(window.Plotly);
-    script.onerror = () => reject(new Error("Plotly's script did not load"));
-    document.head.append(script);
-  });
-  return window.plotlyOnItsWay;
-}
-"""
-_FETCH = """
-export default function ({ data }) { plotly(data); }
-"""
 _DRAW = """
 function themed(layout, place) {
   const style = getComputedStyle(place);
@@ -41,37 +24,67 @@ function themed(layout, place) {
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const place = parentElement.querySelector(".plot");
-  const { figure, told: { config, alt, script } } = JSON.parse(new TextDecoder().decode(data));
+  const leave = () => setTimeout(() => {
+    if (place.isConnected) return;
+    place.watch?.disconnect();
+    place.written = null;
+    window.Plotly?.purge(place);
+  });
+  const written = new TextDecoder().decode(data), look = JSON.stringify(themed({}, place));
+  place.choose = (number) => setTriggerValue("chosen", number);
+  if (place.written === written && place.look === look) return leave;  // it stands there as it is
+  Object.assign(place, { written, look });
+  const { figure, told: { config, alt, script } } = JSON.parse(written);
   place.setAttribute("aria-label", alt);
   place.style.minHeight = `${figure.layout.height ?? 430}px`;
   const turn = (place.turn = (place.turn ?? 0) + 1);
-  const drawn = async (Plotly) => {
+  const drawn = async ({ default: Plotly }) => {
     if (turn !== place.turn || !place.isConnected) return;
     await Plotly.react(place, figure.data, themed(figure.layout, place), config);
     place.removeAllListeners("plotly_click");
     place.on("plotly_click", ({ points }) => {
       const chosen = [points[0].customdata].flat()[0];
-      if (chosen !== undefined && chosen !== null) setTriggerValue("chosen", chosen);
+      if (chosen !== undefined && chosen !== null) place.choose(chosen);
     });
-    place.watch ??= new ResizeObserver(() => place.isConnected && place.offsetWidth && Plotly.Plots.resize(place));
+    place.width = place.offsetWidth;
+    place.watch ??= new ResizeObserver(() => {  // which calls at once, too
+      if (!place.isConnected || !place.offsetWidth || place.width === place.offsetWidth) return;
+      place.width = place.offsetWidth;
+      Plotly.Plots.resize(place);
+    });
     place.watch.observe(parentElement instanceof Element ? parentElement : place);
     await new Promise(requestAnimationFrame);
   };
   // One after the other, each on the screen before the next is begun: the first is what one came for.
-  window.plotsInTurn = (window.plotsInTurn ?? Promise.resolve()).then(() => plotly(script)).then(drawn).catch(console.error);
-  return () => setTimeout(() => {
-    if (place.isConnected) return;
-    place.watch?.disconnect();
-    window.Plotly?.purge(place);
-  });
+  const loaded = () => import(new URL(script, document.baseURI).href);
+  window.plotsInTurn = (window.plotsInTurn ?? Promise.resolve()).then(loaded).then(drawn).catch(console.error);
+  return leave;
 }
 """
+_TELL = """
+export default function ({ data, setTriggerValue }) {
+  const begun = () => document.querySelector(`.st-key-${data} .plot`)?.written;
+  const drawn = async () => {
+    for (let picture = 0; picture < 100 && !begun(); picture++) await new Promise(requestAnimationFrame);
+    await window.plotsInTurn;
+  };
+  drawn().then(() => setTriggerValue("drawn", true));
+}
+"""
+DRAWN = "drawn-before"
 CONFIG: Mapping[str, Any] = {"displaylogo": False, "showSendToCloud": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
 
 
-def fetch_plotly() -> None:
-    """Have the browser fetch and read Plotly's script, most of a first visit, while the store is being read."""
-    st.components.v2.component("plotly-script", js=_LOAD + _FETCH, isolate_styles=False)(key="plotly-script", data=_address(), height=1)
+def is_drawn(key: str) -> bool:
+    """Whether a reader sees the figure of this `key`; of a reader's first page False, and the page runs again once it stands there.
+
+    What follows the figure, and what that is shown with, would otherwise hold up what one came for.
+    """
+    if st.session_state.get(DRAWN) or not st.context.headers:  # without a browser nobody would tell
+        return True
+    component = st.components.v2.component("figure-drawn", js=_TELL, isolate_styles=False)
+    component(key="figure-drawn", data=key, height=1, on_drawn_change=lambda: st.session_state.update({DRAWN: True}))
+    return False
 
 
 def draw(figure: go.Figure, key: str, *, alt: str, on_click: Callable[[int], None] | None = None) -> None:
@@ -80,19 +93,13 @@ def draw(figure: go.Figure, key: str, *, alt: str, on_click: Callable[[int], Non
     A click on a point calls `on_click` with the first value of the point's `customdata`, which must be a trial's number. The view of the
     reader (zoom, camera, hidden traces) stays while the figure's `uirevision` does.
     """
-    told = json.dumps({"config": CONFIG, "alt": alt, "script": _address()})
-    payload = f'{{"figure": {plotly.io.to_json(figure, validate=False)}, "told": {told}}}'
+    told = {"figure": figure.to_dict(), "told": {"config": CONFIG, "alt": alt, "script": NAME}}
+    payload = json.dumps(told, cls=PlotlyJSONEncoder, ensure_ascii=False, separators=(",", ":"))  # to_json escapes for pages: 3 MB, not 2
 
     def clicked() -> None:
         chosen = st.session_state[key].get("chosen")
         if on_click is not None and chosen is not None:
             on_click(int(chosen))
 
-    component = st.components.v2.component("plot", html='<div class="plot" role="figure"></div>', js=_LOAD + _DRAW, isolate_styles=False)
+    component = st.components.v2.component("plot", html='<div class="plot" role="figure"></div>', js=_DRAW, isolate_styles=False)
     component(key=key, data=payload.encode(), on_chosen_change=clicked)
-
-
-def _address() -> str:
-    """Where the page finds Plotly's script: the installed one, since nothing comes from the network."""
-    folder = Path(plotly.__file__).parent / "package_data"
-    return f"component/{declare_component('plotly', path=folder).name}/plotly.min.js"

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dashboard.app import VIEWS
+from dashboard.plotly_module import NAME
 from searchspace.spaces import stacking_space
 from studies.records import StudyRecord
 from studies.store import Store
@@ -159,3 +160,47 @@ def test_a_finished_study_does_not_poll(browser, finished):
     tab.wait_for_timeout(5000)
     assert frames == []
     tab.close()
+
+
+def test_plotlys_script_is_asked_for_with_the_page_and_once(browser, finished):
+    with tab_of(browser, "about:blank") as tab:
+        asked: list[str] = []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("websocket", lambda socket: asked.append("the page runs"))
+        tab.goto(f"{finished}/?view=front")
+        tab.wait_for_selector("[data-testid=stDataFrame] canvas")
+        [plotly] = [at for at, url in enumerate(asked) if NAME in url]
+        assert plotly < asked.index("the page runs")
+        assert all(url.startswith((finished, f"blob:{finished}", "data:", "the page")) for url in asked)
+
+
+def test_what_comes_after_the_figure_does_not_hold_it_up(browser, finished):
+    watch = """
+      const places = { figure: ".st-key-front .main-svg", later: ".st-key-hypervolume-trials .plot", table: "[data-testid=stDataFrame]" };
+      window.came = [];
+      const look = () => {
+        for (const [name, place] of Object.entries(places)) if (!came.includes(name) && document.querySelector(place)) came.push(name);
+        if (came.length < 3) requestAnimationFrame(look);
+      };
+      look();
+    """
+    with tab_of(browser, "about:blank") as tab:
+        tab.add_init_script(watch)
+        tab.goto(f"{finished}/?view=front")
+        tab.wait_for_function("came.length === 3")
+        assert tab.evaluate("came[0]") == "figure"
+
+
+def test_a_figure_that_stays_as_it_is_is_not_drawn_anew(browser, finished):
+    with tab_of(browser, f"{finished}/?view=front") as tab:
+        tab.wait_for_selector("[data-testid=stDataFrame] canvas")
+        tab.locator(".st-key-hypervolume-seconds .main-svg").first.wait_for()
+        tab.evaluate("""() => {
+          window.drawn = 0;
+          document.querySelector(".st-key-front .js-plotly-plot").on("plotly_afterplot", () => window.drawn++);
+        }""")
+        tab.get_by_role("button", name="Refresh").click()
+        tab.wait_for_timeout(1500)
+        assert tab.evaluate("drawn") == 0
+        tab.get_by_role("button", name="infeasible (11)").click()
+        tab.wait_for_function("drawn > 0")

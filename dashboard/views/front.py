@@ -13,7 +13,7 @@ from dashboard.charts.hypervolume import TITLES, hypervolume_figure
 from dashboard.charts.references import are_marked
 from dashboard.page import Page, choice, choices, open_trial, stamp
 from dashboard.plain import as_text
-from dashboard.plot import draw
+from dashboard.plot import draw, is_drawn
 from dashboard.quantities import number_format
 from dashboard.standing import candidates, front_of, reached
 from dashboard.tables import fidelities, trials_table
@@ -39,6 +39,8 @@ def show_front(page: Page) -> None:
     rows = candidates(page.frame, page.study)
     if len(metrics := _metrics(page, rows)) > 1:
         _show_figure(page, rows, metrics)
+        if not is_drawn("front"):
+            return
         _show_hypervolume(page, rows)
     else:
         st.info("No trial is complete yet: the front appears with the first one.", icon=":material/hourglass_empty:")

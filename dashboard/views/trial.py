@@ -8,7 +8,6 @@ from dashboard.page import Page
 from dashboard.plain import as_text
 from dashboard.plot import draw
 from dashboard.quantities import shown
-from dashboard.stacking_cells import space_of
 from dashboard.trial_facts import metrics_table, provenance_facts, same_choice, seeds_table, spread_over_seeds
 from dashboard.views.curves import choose_trial, show_curve
 from dashboard.views.downloads import show_downloads
@@ -17,6 +16,7 @@ from searchspace.model_config import ModelConfig
 from searchspace.styles import style_text
 from studies.fidelity import fidelity_text
 from studies.records import METRICS, Artifact, Trial, TrialState
+from studies.spaces import space_of
 
 WEIGHTS = "weights"  # the kind of these artifacts
 PUBLISHED = (224, 1000)  # image side and classes at which costs are counted unless the space says otherwise
