@@ -33,7 +33,6 @@ VIEWS: Mapping[str, str] = {  # `show_NAME(page)` of dashboard.views.NAME, loade
     "front": "Front",
     "stacking_map": "Stacking map",
     "scaling": "Scaling",
-    "curves": "Curves",
     "trial": "Trial",
     "compare": "Compare",
     "sampling": "Sampling points",

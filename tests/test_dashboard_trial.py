@@ -252,13 +252,13 @@ def test_weights_that_a_search_recorded_need_no_file_in_the_command(store, monke
     assert "SHA\\-256" in words
 
 
-def test_the_curves_view_shows_a_trial_among_its_rung_mates(store, monkeypatch):
+def test_the_view_shows_a_trials_curve_among_its_rung_mates(store, monkeypatch):
     filled(store, halving={"mode": "stop", "eta": 3, "min_epochs": 1})
     early = add(store, store.study("s"), SMALL.feasible()[0], seed=7)
     train(store, early, 0.3, epochs=1, state=TrialState.PRUNED)
-    shown = show(monkeypatch, "curves", trial="0", curve="loss")
+    shown = opened(monkeypatch, trial="0", curve="loss")
     assert len(shown.figures["curves"].data) == 4
-    assert len(show(monkeypatch, "curves", trial=str(early.number)).figures["curves"].data) == 5
+    assert len(opened(monkeypatch, trial=str(early.number)).figures["curves"].data) == 5
     assert shown.figures["curves"].layout.yaxis.title.text == "loss"
     assert [shape.x0 for shape in shown.figures["curves"].layout.shapes] == [1]
     assert "rungs, at epoch 1" in shown.words
@@ -272,7 +272,7 @@ def test_every_view_fits_a_phone_a_cell_opens_its_trial_and_its_downloads_build_
     fill(store, stacking_space(channels=[16], group_channels=[8, 16], l1=[1], l3=[2]), [0.5, 0.6])
     with dashboard_server(store_url, tmp_path) as address, chromium() as browser:
         with tab_of(browser, f"{address}/?study=s&view=compare&compare=0,1,T", width=390, color_scheme="dark") as tab:
-            for view, figures in (("Compare", 4), ("Trial", 3), ("Curves", 1), ("Stacking map", 2), ("Scaling", 0)):
+            for view, figures in (("Compare", 4), ("Trial", 3), ("Stacking map", 2), ("Scaling", 0)):
                 tab.get_by_test_id("stButtonGroup").first.get_by_text(view, exact=True).click()
                 wait_for(lambda n=figures: tab.locator(".js-plotly-plot .main-svg:first-child").count() == n, what=f"the figures of {view}")
                 assert tab.evaluate(WIDTHS), view

@@ -1,4 +1,4 @@
-"""Learning curves: the selected trial among those that reached the same epochs."""
+"""The choice of a trial, and its learning curve among those that reached the same epochs."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,6 @@ from studies.records import METRICS, Objective
 
 METRICS_SHOWN = ("top1", "top5", "loss")
 SELECT = "select-trial"
-
-
-def show_curves(page: Page) -> None:
-    """The choice of a trial and its curve."""
-    if (number := choose_trial(page)) is not None:
-        show_curve(page, number)
 
 
 def choose_trial(page: Page) -> int | None:
