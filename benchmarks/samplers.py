@@ -3,7 +3,8 @@
     python -m benchmarks.samplers                     20 seeds, about as many device-seconds as 150 random trials
     python -m benchmarks.samplers --seeds 5 --trials 60 --samplers random tpe known-cost
 
-Every simulated search is kept as it ends, in a `.jsonl` file beside the output; the same command goes on from there when it was stopped.
+Every simulated search is kept as it ends, in a `.jsonl` file beside the output: a command that was stopped goes on from there, and one with
+more seeds or samplers simulates what is new. Delete the file when a sampler has changed.
 
 Samplers are asked and told directly, by simulated workers whose trainings take as long as their FLOPs and epochs say; an ask takes no
 simulated time, and its processor time is a column. A hypervolume is that of the true values of what was trained to the end, so that luck
@@ -290,7 +291,6 @@ def main() -> None:
     settings = {"seeds": asked.seeds, "trials": asked.trials, "slots": SLOTS, "epochs": EPOCHS}
     result = {"synthetic": True, "hardware": describe(), "settings": settings, "rows": summaries}
     asked.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    kept.unlink()
 
 
 if __name__ == "__main__":
