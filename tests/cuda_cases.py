@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dcnv3 import dcnv3_reference
 from dcnv3.geometry import Geometry
-from dcnv3.reference import sampling_locations
 from tests.geometries import geometries, pairs
 
 SINGLE, DOUBLE, BRAIN, HALF = torch.float32, torch.float64, torch.bfloat16, torch.float16
@@ -29,9 +28,9 @@ def square(kernel: int, groups: int = 1) -> Geometry:
 
 @st.composite
 def lattices(draw: st.DrawFn) -> tuple[Geometry, tuple[int, int]]:
-    """A lattice, every second time of the unrolled kernel, and an input size that it fits."""
+    """A lattice, every second time of the unrolled kernel, and an input size that it fits; its scales keep every coordinate exact."""
     kernels = st.just((3, 3)) | pairs(1, 5)
-    fields, size = draw(geometries(kernels=kernels, padding=2, groups=3, room=4, scales=[1.0, 1.3, 2.0]))
+    fields, size = draw(geometries(kernels=kernels, padding=2, groups=3, room=4, scales=[1.0, 1.25, 2.0]))
     return Geometry(**fields), size
 
 
@@ -69,8 +68,6 @@ class Call:
         own = self.value, self.value, self.offset, self.mask
         for name, found, expected, like in zip(NAMES, (output, *gradients), self.specified(), own, strict=True):
             assert found.dtype == like.dtype, name
-            if name == "d_offset" and self.geometry.offset_scale not in (1.0, 2.0):
-                found, expected = (without_jumps(gradient, self.offset, self.geometry) for gradient in (found, expected))
             worst = max(TOLERANCE[like.dtype], TOLERANCE[torch.promote_types(self.value.dtype, torch.float32)])
             assert error(found, expected) <= worst, name
 
@@ -101,10 +98,3 @@ def error(found: Tensor, expected: Tensor) -> float:
         return 0.0
     difference = (found.double() - expected).abs().max()
     return float(difference.nan_to_num(nan=torch.inf)) / max(1.0, float(expected.abs().max()))
-
-
-def without_jumps(gradient: Tensor, offset: Tensor, geometry: Geometry) -> Tensor:
-    """The offset gradient with zeros where it jumps within float32's rounding of a coordinate: at whole pixels that a scale hides."""
-    locations = torch.stack(sampling_locations(offset.double(), geometry), -1)
-    jumps = (locations - locations.round()).abs() < 1e-4
-    return gradient.masked_fill(jumps.any(-1, keepdim=True).expand(jumps.shape).reshape(gradient.shape), 0)
