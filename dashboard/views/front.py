@@ -28,6 +28,7 @@ PUBLISHED = "published"
 MARKED = ("T", "S", "B", "L", "XL")
 COUNTED = tuple(field.name for field in fields(Cost))  # what is known of them
 NO_AXIS = "none"
+FLAT = 2  # axes
 COUNTED_AT = (224, 1000)  # image side and classes of the published tables
 TABLE = "trials"
 KEPT = 64  # figures
@@ -38,8 +39,8 @@ def show_front(page: Page) -> None:
     show_numbers(page)
     rows = candidates(page.frame, page.study)
     if len(metrics := _metrics(page, rows)) > 1:
-        _show_figure(page, rows, metrics)
-        if not is_drawn("front"):
+        axes = _show_figure(page, rows, metrics)
+        if len(axes) == FLAT and not is_drawn("front"):  # a scene would lose a click on it that the page grows under
             return
         _show_hypervolume(page, rows)
     else:
@@ -57,7 +58,8 @@ def _metrics(page: Page, rows: pd.DataFrame) -> list[str]:
     return [*(name for name in first if name in known), *(name for name in known if name not in first)]
 
 
-def _show_figure(page: Page, rows: pd.DataFrame, metrics: Sequence[str]) -> None:
+def _show_figure(page: Page, rows: pd.DataFrame, metrics: Sequence[str]) -> Sequence[Objective]:
+    """The front with its switches; returns its axes."""
     axes = _choose_axes(page, metrics)
     rows = front_of(rows, page.study, axes)
     kinds = _choose_kinds(rows)
@@ -66,6 +68,7 @@ def _show_figure(page: Page, rows: pd.DataFrame, metrics: Sequence[str]) -> None
     names = [METRICS[axis.metric].name for axis in axes]
     draw(figure, "front", alt=f"Pareto front of {int(rows['on_front'].sum())} trials, {' against '.join(names)}", on_click=open_trial)
     _show_caption(page, rows, names, marked=bool(references))
+    return axes
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
