@@ -34,7 +34,8 @@ def dashboard_server(url: str, folder: Path) -> Iterator[str]:
     environment = {**os.environ, "NAS_STORE": url, "HOME": str(folder), "PYTHONPATH": str(ROOT)}
     log = folder / "server.log"
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        # Not from the root of the repository: what the page needs lies beside it.
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             address = f"http://127.0.0.1:{port}"
             wait_for(lambda: process.poll() is not None or answers(f"{address}/_stcore/health"), what="the server")
