@@ -8,10 +8,11 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 JOBS ?= 2
 ARGS ?=
 
-# Before anything: an environment whose Python is gone, or whose last installation did not end, is made anew.
-IGNORED := $(shell test ! -e $(VENV) || { test ! -e $(VENV)/.installing && $(BIN)/python -m pip --version; } >/dev/null 2>&1 || rm -rf $(VENV))
+# An environment whose Python is gone, or whose last installation did not end, is made anew by what needs one.
+SOUND := { test ! -e $(VENV)/.installing && $(BIN)/python -c ''; } 2>/dev/null
+BROKEN := $(shell test ! -e $(VENV) || $(SOUND) || echo broken)
 
-.PHONY: search test test-slow lint screenshot wheel clean
+.PHONY: search test test-slow lint screenshot wheel clean broken
 
 search: $(VENV)/.installed-dashboard
 	$(BIN)/nas search --space stacking $(ARGS)
@@ -35,11 +36,12 @@ wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m dcnv3.wheel --out dist
 
 # A stamp is written last, so that an installation that broke off (no network, full disk) is begun anew by the next make.
-$(VENV)/.installed-%: pyproject.toml constraints.txt
+$(VENV)/.installed-%: pyproject.toml constraints.txt $(BROKEN)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "installing into $(VENV) (a few minutes the first time) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(SOUND) || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	@touch $(VENV)/.installing
 	@test -z "$(TORCH_INDEX)" || $(PIP) --index-url "$(TORCH_INDEX)" torch
 	@$(PIP) torch -e ".[$*]"
