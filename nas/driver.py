@@ -268,7 +268,7 @@ class Driver:
             self._writer.report(self._writer.measured(trial, report, {**reused.fidelity, "epochs": report.step}), report)
         self._judge.learn(trial, reused.reports)
         measured = self._writer.measured(trial, last, reused.fidelity)
-        self._leave(measured, Verdict(TrialState.COMPLETE, f"taken over from {reused.origin}"), last=last)
+        self._leave(measured, Verdict(TrialState.COMPLETE, f"taken over from {reused.origin}"), last=last, trained=False)
 
     def _take_in(self, running: Trial, step: Step) -> None:
         """Store what is new of a running trial, and let it go where it may not go on."""
@@ -296,7 +296,7 @@ class Driver:
             return Verdict(TrialState.QUEUED)
         return Verdict(TrialState.QUEUED) if verdict.goes_on and self._spending.out_of_time else verdict
 
-    def _leave(self, trial: Trial, verdict: Verdict, *, last: Report | None = None) -> None:
+    def _leave(self, trial: Trial, verdict: Verdict, *, last: Report | None = None, trained: bool = True) -> None:
         """Let a trial come to rest: finished, with its last report if that is not stored yet, at a rung or in the queue."""
         left = self._writer.leave(trial, verdict, last=last)
         if left is None:
@@ -308,7 +308,7 @@ class Driver:
             self.ledger.pruned(trial.number)
         self._roster.put(left)
         if left.state.finished:
-            self._settle(left)
+            self._settle(left, trained=trained)
 
     def _tell(self, ended: Trial) -> None:
         """Let sampler and budget know how a trial ended, here or elsewhere; of several seeds once the candidate's last one has."""
@@ -318,14 +318,14 @@ class Driver:
             self._spending.found([result])
             self.sampler.tell(result)
 
-    def _settle(self, ended: Trial) -> None:
-        """Put in order what a trial of ours leaves behind."""
+    def _settle(self, ended: Trial, *, trained: bool) -> None:
+        """Put in order what a trial of ours leaves behind; one that was not trained here left no weights."""
         self._tell(ended)
         self._last = ended
         if ended.state is TrialState.FAILED:
             log.warning("trial %d failed: %s", ended.number, ended.reason)
         if self._weights is not None:
-            if ended.state is TrialState.COMPLETE:
+            if trained and ended.state is TrialState.COMPLETE:
                 self._weights.record(ended)
             self._weights.settle(ended, self._roster.trained if self.config.seeds == 1 else self._roster.all)
         if self._folders is not None:

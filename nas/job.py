@@ -9,9 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nas.attempts import adopt
 from nas.step_limit import LimitedSteps
 from searchspace.formats import file_stem
+from searchspace.formats.plain import check_plain
 from searchspace.model_config import ModelConfig
 from studies.provenance import trial_name
 from studies.records import TrialState
@@ -55,6 +58,14 @@ class Job:
     weights: Path | None = None
     checkpoints: str | None = None
     state_share: float | None = None
+
+
+def _plain(result: ProxyResult) -> ProxyResult:
+    """An evaluator's result in types that a store can hold, NumPy's turned into Python's; ValueError for what it cannot."""
+    fidelity = {name: value.item() if isinstance(value, np.generic) else value for name, value in result.fidelity.items()}
+    check_plain(fidelity, "the fidelity")
+    metrics = {name: float(value) for name, value in result.metrics.items()}
+    return replace(result, epoch=int(result.epoch), metrics=metrics, fidelity=fidelity)
 
 
 def weights_file(study: str, trial: int) -> str:
@@ -151,7 +162,7 @@ class Run:
         broken = [f"{name} is {value} after epoch {result.epoch}" for name, value in result.metrics.items() if not math.isfinite(value)]
         if broken:
             return Step(state=TrialState.FAILED, reason="; ".join(broken))
-        return Step(result, TrialState.COMPLETE if result.epoch >= self._job.proxy.epochs else None)
+        return Step(_plain(result), TrialState.COMPLETE if result.epoch >= self._job.proxy.epochs else None)
 
     def _spent(self, result: ProxyResult | None, passed: float) -> dict[str, float]:
         """The seconds of a step: what the evaluator calls training, and the rest: measuring, and start-up before the first result.

@@ -1,6 +1,7 @@
 """What is looked at before a search touches a store: whether its candidates can be measured, and how many at a time, where it is to run."""
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -97,7 +98,8 @@ def slots_for(config: StudyConfig, asked: Asked, data_bytes: int) -> Slots:
     memory = [torch.cuda.get_device_properties(gpu).total_memory for gpu in range(torch.cuda.device_count())]
     models = _architectures(config.space.feasible_set())
     fitting = gpu_slots(models, config.proxy, memory, processors=max(1, int(processors / cpus)), data_bytes=data_bytes)
-    return Slots(workers=workers, cpus=cpus, gpus=min(1.0, len(memory) / workers)) if workers else replace(fitting, cpus=cpus)
+    # A share lies on one GPU: three trials on two GPUs are two on one of them.
+    return Slots(workers=workers, cpus=cpus, gpus=1 / math.ceil(workers / len(memory))) if workers else replace(fitting, cpus=cpus)
 
 
 def data_bytes(config: StudyConfig) -> int:

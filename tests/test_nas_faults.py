@@ -1,5 +1,6 @@
 """What a search survives: killed drivers and workers, steps that hang, full disks, damaged states, and other drivers' deaths."""
 
+import asyncio
 import multiprocessing
 import os
 import random
@@ -10,12 +11,14 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import nas
 from nas.budget import Budget
+from nas.engine.ray_tune import Bridge
 from nas.job import Execution
 from nas.ledger import Ledger
 from nas.progress_record import Progress
@@ -196,6 +199,18 @@ def test_a_step_that_hangs_in_this_process_fails_its_trial_and_is_left_behind(
     assert trials[2].reason == "a step brought nothing within 2 s"
     assert "left behind in this process" in caplog.text
     let_go.touch()
+
+
+def test_an_error_without_a_text_is_named_by_its_kind() -> None:
+    lost: list[str] = []
+    driver: Any = SimpleNamespace(
+        next_trial=lambda worker: "a trial", job=lambda trial: None, lost=lambda trial, reason, retries: lost.append(reason)
+    )
+    bridge = Bridge(driver, lambda *_: iter(()), Execution())
+    bridge.begin("1")
+    for error in (asyncio.CancelledError(), RuntimeError("actor died\nits node is gone Some common causes")):
+        bridge.end("1", error)
+    assert lost == ["CancelledError", "its node is gone"]
 
 
 def test_when_time_is_up_what_runs_goes_back_to_the_queue_after_its_epoch_and_is_gone_on_with(store_url: str, tmp_path: Path) -> None:

@@ -125,6 +125,14 @@ def test_weights_that_could_not_be_written_cost_a_warning_and_not_the_trial(tmp_
     ]
 
 
+def test_results_that_are_taken_over_come_without_weights_and_without_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    search(tmp_path)
+    again = search(tmp_path, name="again", reuse=["s"])
+    assert {trial.reason for trial in again.trials()} == {f"taken over from study s, trial {number}" for number in range(6)}
+    assert again.artifacts() == []
+    assert not caplog.messages
+
+
 def test_a_trial_that_was_on_its_way_leaves_no_file_at_the_next_start(tmp_path: Path) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.done == 2 and progress.running and progress.running[0].metrics:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from nas.errors import NasError
 from nas.job import Execution
 from nas.ledger import Ledger
 from nas.packing import USABLE, Slots, gpu_slots, slots_on, trial_bytes
+from nas.preflight import Asked, slots_for
 from nas.premeasure import REAL, Premeasuring
 from searchspace.spaces import stacking_space
 from studies.records import TrialState
@@ -51,6 +53,15 @@ def test_what_shares_a_gpu_is_predicted_to_fit_it(memory: list[int], processors:
 def test_many_small_trials_share_a_gpu_and_large_ones_do_not() -> None:
     assert gpu_slots(CONFIGS, PROXY, [80 * GIB], processors=64).workers > 20
     assert gpu_slots(CONFIGS, replace(PROXY, channel_divisor=1, batch_size=512, image_size=224), [80 * GIB], processors=64).workers == 1
+
+
+@pytest.mark.parametrize(("gpus", "workers", "each"), [(2, 3, 0.5), (2, 5, 1 / 3), (4, 3, 1.0), (4, 6, 0.5), (1, 3, 1 / 3)])
+def test_as_many_trials_as_asked_for_find_room_on_the_gpus(gpus: int, workers: int, each: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: SimpleNamespace(total_memory=80 * GIB))
+    slots = slots_for(nas.StudyConfig(proxy=PROXY), Asked(workers=workers), 0)
+    assert slots.gpus == pytest.approx(each)
+    assert slots_on([{"CPU": 64.0, "GPU": float(gpus)}], slots).workers == workers
 
 
 NODES = st.lists(st.fixed_dictionaries({"CPU": st.integers(0, 64).map(float), "GPU": st.integers(0, 8).map(float)}), min_size=1, max_size=5)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import nas
 from nas.progress_record import Progress
@@ -96,6 +98,21 @@ def test_an_objective_that_is_not_reported_fails_the_trial(store_url: str) -> No
 
     with pytest.raises(nas.NasError, match="all 11 trials failed; the first: no top1 was reported"):
         nas.search(SMALL, store=store_url, engine="local", evaluate=silent)
+
+
+def test_numbers_of_numpy_are_stored_and_what_is_no_number_fails_its_trial(store_url: str) -> None:
+    def evaluate(config: Any, proxy: ProxyConfig, *, seed: int) -> Iterator[ProxyResult]:
+        l3 = config.depths[2]
+        metrics: dict[str, Any] = {"top1": np.float32(0.5), "loss": torch.tensor(1.0), **({"top5": "0.9"} if l3 == 2 else {})}
+        fidelity: Any = {3: None, 4: {"images": {1, 2}}}.get(l3, {"epochs": np.int64(2), "seed": seed})
+        yield ProxyResult(epoch=2, metrics=metrics, fidelity=fidelity)
+
+    space = stacking_space(channels=[16], group_channels=[8], l1=[1], l3=[1, 2, 3, 4])
+    study = nas.search(SMALL.model_copy(update={"space": space}), store=store_url, engine="local", evaluate=evaluate)
+    found = {trial.params["l3"]: trial for trial in study.trials()}
+    assert (found[1].state, found[1].metrics, found[1].fidelity["epochs"]) == (TrialState.COMPLETE, {"top1": 0.5, "loss": 1.0}, 2)
+    assert {l3: found[l3].state for l3 in (2, 3, 4)} == dict.fromkeys((2, 3, 4), TrialState.FAILED)
+    assert (found[4].reason or "").startswith("ValueError: images must be plain")
 
 
 def drive(url: str, ready: Any) -> None:

@@ -147,7 +147,7 @@ def _answering(nodes: Sequence[Mapping[str, Any]], address: str, facts: Callable
         except GetTimeoutError:
             failed.append(f"{place}: no worker has started within {WORKER_S:g} s")
         except RayError as error:
-            failed.append(f"{place}: {str(error).strip().splitlines()[-1]}")
+            failed.append(f"{place}: {(str(error).strip() or type(error).__name__).splitlines()[-1]}")
     if failed:
         raise NasError(f"{len(failed)} of {len(nodes)} nodes cannot train: {failed[0]}; install there what is installed here")
     if not all(answers):

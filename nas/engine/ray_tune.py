@@ -106,7 +106,7 @@ class Bridge:
             if isinstance(error, HungStepError):
                 self._driver.record(trial, Step(state=TrialState.FAILED, reason=str(error)))
             else:
-                reason = str(error).strip().splitlines()[-1].partition(" Some common causes")[0]
+                reason = (str(error).strip() or type(error).__name__).splitlines()[-1].partition(" Some common causes")[0]
                 self._driver.lost(trial, reason, retries=self._how.max_retries)
 
 
