@@ -25,7 +25,7 @@ BLOCKS = (
     ("s", 2, 4, 14),
     ("s", 0, 64, 8),
 )  # style, stage, images, side
-MAPS = ((64, 2, 256), (64, 1, 512), (64, 4, 128), (4, 14, 256))  # images, side, channels
+MAPS = ((64, 2, 256), (64, 1, 512), (64, 3, 256), (64, 4, 128), (4, 14, 256))  # images, side, channels
 
 
 class ThreePasses(Block):

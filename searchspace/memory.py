@@ -4,14 +4,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from searchspace.cost import cost, whole
+from searchspace.cost import cost, stage_sides, whole
 from searchspace.model_config import STAGES, ModelConfig
 from searchspace.saved_tensors import Batch, block, downsample, loss, pooled, stem
 from searchspace.tape import FLOAT32, Precision, Stored, Tape
 
 MOMENTS = 2  # of AdamW, in float32; its step counters are a number per parameter tensor and not counted
 WIDTHS: Mapping[str, int] = {"float32": FLOAT32, "bfloat16": 2}
-WIDE_NORMS: Mapping[str, bool] = {"cuda": True, "cpu": False}  # autocast widens them on CUDA devices only
+DEVICES = ("cuda", "cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Training:
     checkpointed_stages: Collection[int] = ()
 
     def __post_init__(self) -> None:
-        for name, known in (("precision", WIDTHS), ("device", WIDE_NORMS)):
+        for name, known in (("precision", WIDTHS), ("device", DEVICES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         for name in ("batch_size", "image_size", "num_classes"):
@@ -60,7 +60,9 @@ class Training:
     @property
     def arithmetic(self) -> Precision:
         """Bytes of the elements that the layers read and write."""
-        return Precision(WIDTHS[self.precision], self.precision != "float32" and WIDE_NORMS[self.device])
+        if self.precision == "float32":
+            return Precision(FLOAT32)
+        return Precision(WIDTHS[self.precision], wide_norms=self.device == "cuda", padded_maps=self.device == "cpu")
 
 
 def memory_bytes(config: ModelConfig, training: Training) -> TrainingMemory:
@@ -87,9 +89,10 @@ def saved_bytes(config: ModelConfig, training: Training) -> int:
 
 
 def _stage(tape: Tape, config: ModelConfig, stage: int, x: Stored, training: Training) -> Stored:
+    side = stage_sides(training.image_size)[stage]
     for index in range(config.depths[stage]):
         dropped = training.batch_size if training.drop_path and stage + index > 0 else 0  # the first block's rate is 0
-        run = partial(block, config=config, stage=stage, dropped=dropped)
+        run = partial(block, config=config, stage=stage, side=side, dropped=dropped)
         x = tape.checkpointed(run, x) if stage in training.checkpointed_stages else run(tape, x)
         if stage == 2 and index in config.level2_post_norm_block_ids:
             x = tape.norm(x, config.widths[stage])

@@ -31,9 +31,9 @@ def stem(tape: Tape, config: ModelConfig, batch: Batch) -> Stored:
     return tape.norm(tape.product(x, 9 * c_half * c1, quarter * c1), c1)
 
 
-def block(tape: Tape, x: Stored, *, config: ModelConfig, stage: int, dropped: int) -> Stored:
+def block(tape: Tape, x: Stored, *, config: ModelConfig, stage: int, side: int, dropped: int) -> Stored:
     """One block's output; `dropped` is the number of samples whose branches stochastic depth may drop, 0 where it is off."""
-    x = _branch(tape, config, stage, x, lambda y: _dcn(tape, config, stage, y), dropped)
+    x = _branch(tape, config, stage, x, lambda y: _dcn(tape, config, stage, y, side), dropped)
     return _branch(tape, config, stage, x, lambda y: _mlp(tape, config, stage, y), dropped)
 
 
@@ -86,12 +86,13 @@ def _mlp(tape: Tape, config: ModelConfig, stage: int, x: Stored) -> Stored:
     return tape.product(tape.pointwise(hidden), weights, x.elements)
 
 
-def _dcn(tape: Tape, config: ModelConfig, stage: int, x: Stored) -> Stored:
+def _dcn(tape: Tape, config: ModelConfig, stage: int, x: Stored, side: int) -> Stored:
     channels, groups = config.widths[stage], config.groups[stage]
     of_masks = x.elements // channels * groups * config.points
     to_masks = channels * groups * config.points
     value = tape.product(x, channels**2, x.elements)
-    query = tape.pointwise(tape.norm(tape.product(x, channels * config.dw_kernel_size**2, x.elements), channels))
+    looked = tape.product(_padded(tape, config, x, side), channels * config.dw_kernel_size**2, x.elements)
+    query = tape.pointwise(tape.norm(looked, channels))
     offset = tape.product(query, 2 * to_masks, 2 * of_masks)
     mask = tape.product(query, to_masks, of_masks)
     if config.unshared_weights:
@@ -102,6 +103,13 @@ def _dcn(tape: Tape, config: ModelConfig, stage: int, x: Stored) -> Stored:
     if config.center_feature_scale:
         sampled = _blended(tape, config, stage, sampled, value, query)
     return tape.product(sampled, sampled.elements // x.elements * channels**2, x.elements)
+
+
+def _padded(tape: Tape, config: ModelConfig, x: Stored, side: int) -> Stored:
+    """What the depthwise convolution is given."""
+    if not tape.precision.padded_maps or config.dw_kernel_size != 3 or side >= 3:
+        return x
+    return Stored(x.elements // side**2 * (side + 2) ** 2, x.width)
 
 
 def _sampled(tape: Tape, config: ModelConfig, value: Stored, offset: Stored, mask: Stored) -> Stored:

@@ -26,10 +26,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Bytes of an element in products, and whether norms, softmax and scaled sums are computed in float32 whatever comes in."""
+    """Bytes of an element in products, and what autocast does beside.
+
+    `wide_norms`: norms, softmax and scaled sums are computed in float32 whatever comes in. `padded_maps`: depthwise 3 x 3 convolutions keep
+    maps of one or two rows with their padding.
+    """
 
     width: int
-    wide_norms: bool
+    wide_norms: bool = False
+    padded_maps: bool = False
 
 
 @dataclass(slots=True)

@@ -155,6 +155,22 @@ def test_bfloat16_autocast_stays_near_float32() -> None:
     torch.testing.assert_close(found.float(), layer(x), rtol=0.05, atol=0.03)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 5), (5, 2)])
+def test_the_depthwise_convolution_looks_at_low_maps_in_bfloat16_as_in_float64(size: tuple[int, int]) -> None:
+    layer = DCNv3(**SIZES).dw_conv[0]
+    x = images(2, 12, *size).bfloat16().float().requires_grad_()
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight.bfloat16())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = layer(x)
+    gradient = images(*found.shape, seed=1).bfloat16()
+    found.backward(gradient)
+    exact = F.conv2d(x.double(), layer.weight.double(), layer.bias.double(), padding=1, groups=12)
+    expected = (exact, *torch.autograd.grad(exact, (x, layer.weight, layer.bias), gradient.double()))
+    for got, wanted in zip((found, x.grad, layer.weight.grad, layer.bias.grad), expected, strict=True):
+        torch.testing.assert_close(got.double(), wanted.double(), rtol=0.01, atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
