@@ -221,15 +221,17 @@ def test_many_groups_on_large_planes_with_one_output_pixel_agree(variant: str) -
 
 @EACH
 @pytest.mark.parametrize("channels", [16, 32, 64])
-def test_results_do_not_depend_on_the_number_of_threads(variant: str, channels: int) -> None:
-    tensors = [tensor.float() for tensor in drawn({**PLAIN, "groups": 4}, (6, 14, 14, channels), spread=2.0)]
-    grad = torch.randn(6, 14, 14, channels)
+@pytest.mark.parametrize("scale", [2.0, 1.12])
+def test_results_do_not_depend_on_the_number_of_threads(variant: str, channels: int, scale: float) -> None:
+    geometry = {**PLAIN, "groups": 4, "offset_scale": scale}
+    tensors = [tensor.float() for tensor in drawn(geometry, (6, 14, 28, channels), spread=2.0)]
+    grad = torch.randn(6, 14, 28, channels)
     before = torch.get_num_threads()
     results = []
     try:
         for threads in (1, 2, 3, 2):
             torch.set_num_threads(threads)
-            results.append(with_gradients(lambda *each: variant_operator(variant)(*each, **{**PLAIN, "groups": 4}), tensors, grad))
+            results.append(with_gradients(lambda *each: variant_operator(variant)(*each, **geometry), tensors, grad))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(mine, first) for result in results[1:] for mine, first in zip(result, results[0], strict=True))

@@ -25,10 +25,13 @@ struct Batch {
 
   alignas(64) S scale[kRow];  // of the pixel-group that a point belongs to
 
-  // Where each point stands before its offset, relative to the first pixel of the batch, and its group's first cell.
+  // Where each point's pixel stands, in whole numbers, relative to the first one of the batch, and the point beside it, before its offset.
+  // Added in this order: a location does not hang on where its batch begins, whatever is rounded.
   alignas(64) S table_x[kRow];
   alignas(64) S table_y[kRow];
-  alignas(64) Index<S> table_cell[kRow];
+  alignas(64) S beside_x[kRow];
+  alignas(64) S beside_y[kRow];
+  alignas(64) Index<S> table_cell[kRow];  // the first cell of the point's group
 
   alignas(64) Index<S> cell[kRow];  // upper left neighbour, in the bordered planes
   // Of the neighbours upper left, upper right, lower left and lower right, the mask included: in four rows, or point by point.
@@ -61,14 +64,15 @@ void lay_out(const Problem& problem, const Tiling& tiling, Batch<S, P>& batch) {
           for (int64_t h = 0; h < problem.kernel_h; ++h, ++k) {
             if (k == removed) continue;
             const int64_t step_x = w * problem.dilation_w, step_y = h * problem.dilation_h;
-            batch.table_x[at] = S(center_w - problem.pad_w + x * problem.stride_w) + S(step_x - center_w) * scale;
-            batch.table_y[at] = S(center_h - problem.pad_h + y * problem.stride_h) + S(step_y - center_h) * scale;
+            batch.table_x[at] = center_w - problem.pad_w + x * problem.stride_w;
+            batch.table_y[at] = center_h - problem.pad_h + y * problem.stride_h;
+            batch.beside_x[at] = S(step_x - center_w) * scale;
+            batch.beside_y[at] = S(step_y - center_h) * scale;
             batch.table_cell[at] = bordered.row + 1 + group * bordered.cells;
             ++at;
           }
   const int64_t rest = Batch<S, P>::kRow - at;  // vectors run past the last point, to cells that nobody reads
-  std::fill_n(batch.table_x + at, rest, S(0));
-  std::fill_n(batch.table_y + at, rest, S(0));
+  for (S* row : {batch.table_x, batch.table_y, batch.beside_x, batch.beside_y}) std::fill_n(row + at, rest, S(0));
   std::fill_n(batch.table_cell + at, rest, 0);
 }
 
@@ -181,8 +185,8 @@ void locate(const Problem& problem, S first_x, S first_y, int64_t count, Batch<S
   const Index<S> row = problem.width + 2;
   for (int64_t f = 0; f < count; f += L) {
     const V a = load<S, L>(batch.pairs + 2 * f), b = load<S, L>(batch.pairs + 2 * f + L);
-    V x = (load<S, L>(batch.table_x + f) + first_x) + even<S, L>(a, b) * scale;
-    V y = (load<S, L>(batch.table_y + f) + first_y) + odd<S, L>(a, b) * scale;
+    V x = (load<S, L>(batch.table_x + f) + first_x) + load<S, L>(batch.beside_x + f) + even<S, L>(a, b) * scale;
+    V y = (load<S, L>(batch.table_y + f) + first_y) + load<S, L>(batch.beside_y + f) + odd<S, L>(a, b) * scale;
     const auto in_x = (x > S(-1)) & (x < width), in_y = (y > S(-1)) & (y < height);  // false for NaN
     x = in_x ? x : fill<S, L>(-1);
     y = in_y ? y : fill<S, L>(-1);
