@@ -2,10 +2,12 @@
 
 Images per second of InternImage-T and B in bfloat16 at 64², 128² and 224², by the training loop itself, with the step as a CUDA graph and
 without; their share of the rate at which this GPU multiplies large matrices, and the peak of memory beside the predicted one. Then trials
-per hour of the paper's nineteen stacking candidates as proxies, one at a time. Needs torch, numpy and this repository on PYTHONPATH only.
+per hour of the paper's nineteen stacking candidates as proxies, one at a time. Beside this repository on PYTHONPATH it needs torch, numpy,
+PyYAML, filelock and safetensors, for our kernels cuda-bindings and NVRTC.
 """
 
 import argparse
+import gc
 import json
 import statistics
 import sys
@@ -27,6 +29,7 @@ from trainer.data import Split
 from trainer.internimage import InternImage
 from trainer.loop import Trainer
 from trainer.proxy_config import ProxyConfig
+from trainer.step import GraphedStep
 
 RESULT = Path(__file__).parent / "results" / "proxy-gpu.json"
 VARIANTS = ("T", "B")
@@ -41,11 +44,15 @@ PROXY = ProxyConfig(dataset="shapes:2000", channel_divisor=1, batch_size=256, im
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One network at one size: images per second, share of the matrix peak, and bytes of memory at the peak."""
+    """One network at one size: images per second, share of the matrix peak, and bytes of memory at the peak.
+
+    `graph` is as slow as `eager` where the step was not `captured`.
+    """
 
     variant: str
     side: int
     batch: int
+    captured: bool
     graph: float
     eager: float
     of_peak: float
@@ -54,30 +61,33 @@ class Row:
 
 
 def measure(variant: str, side: int) -> Row:
-    """Both ways of stepping, epochs in turns; a batch that does not fit is halved."""
+    """Both ways of stepping; a batch that does not fit is halved."""
     config, batch = load_variant(variant), BATCHES[side]
     while True:
         try:
             return _measured(variant, config, replace(PROXY, image_size=side, batch_size=batch))
         except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
             batch //= 2
 
 
 def _measured(variant: str, config: ModelConfig, proxy: ProxyConfig) -> Row:
     peak = _eager_peak(config, proxy)
-    trainers = {"graph": _trainer(config, proxy, graphed=True), "eager": _trainer(config, proxy, graphed=False)}
-    speeds: dict[str, list[float]] = {name: [] for name in trainers}
-    for epoch in range(REPEATS + 1):  # the first captures, compiles and allocates
-        for name, trainer in trainers.items():
-            seconds = _seconds(lambda trainer=trainer, epoch=epoch: trainer.train_epoch(epoch))
-            if epoch:
-                speeds[name].append(STEPS * proxy.batch_size / seconds)
-    graph, eager = (statistics.median(speeds[name]) for name in ("graph", "eager"))
+    graph, captured = _speed(config, proxy, graphed=True)
+    eager, _ = _speed(config, proxy, graphed=False)
     of_peak = graph * PASSES * 2 * cost(config, proxy.image_size, CLASSES).flops / matrix_rate()
     how = Training(batch_size=proxy.batch_size, image_size=proxy.image_size, precision="bfloat16", drop_path=True)
     predicted = memory_bytes(config, how).total
-    return Row(variant, proxy.image_size, proxy.batch_size, graph, eager, of_peak, peak, predicted)
+    return Row(variant, proxy.image_size, proxy.batch_size, captured, graph, eager, of_peak, peak, predicted)
+
+
+def _speed(config: ModelConfig, proxy: ProxyConfig, *, graphed: bool) -> tuple[float, bool]:
+    """Images per second, alone on the device, and whether the step was captured."""
+    _free_memory()
+    trainer = _trainer(config, proxy, graphed=graphed)
+    trainer.train_epoch(0)  # captures, compiles and allocates
+    seconds = statistics.median(_seconds(lambda epoch=epoch: trainer.train_epoch(epoch)) for epoch in range(1, REPEATS + 1))
+    step = trainer._update
+    return STEPS * proxy.batch_size / seconds, isinstance(step, GraphedStep) and step.captured
 
 
 def _trainer(config: ModelConfig, proxy: ProxyConfig, *, graphed: bool) -> Trainer:
@@ -89,12 +99,18 @@ def _trainer(config: ModelConfig, proxy: ProxyConfig, *, graphed: bool) -> Train
 
 def _eager_peak(config: ModelConfig, proxy: ProxyConfig) -> int:
     """The most memory that one network in training held, its images left out."""
-    torch.cuda.empty_cache()
+    _free_memory()
     trainer = _trainer(config, proxy, graphed=False)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()  # weights and images
     trainer.train_epoch(0)
     return torch.cuda.max_memory_allocated() - before + 4 * cost(config, proxy.image_size, CLASSES).params
+
+
+def _free_memory() -> None:
+    """What earlier trainers held, for a trainer may be in a cycle of references."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def matrix_rate() -> float:
@@ -134,8 +150,9 @@ def main() -> None:
         sys.exit("no CUDA device: nothing to measure")
     rows = [measure("T", 64)] if quick else [measure(variant, side) for variant in VARIANTS for side in BATCHES]
     for row in rows:
+        way = "as a graph" if row.captured else "not captured"
         print(
-            f"{row.variant} at {row.side}², {row.batch} images: {row.graph:,.0f} images/s as a graph, {row.eager:,.0f} eagerly, "
+            f"{row.variant} at {row.side}², {row.batch} images: {row.graph:,.0f} images/s {way}, {row.eager:,.0f} eagerly, "
             f"{row.of_peak:.0%} of the matrix peak, {row.peak_bytes / 2**30:.1f} GiB (predicted {row.predicted_bytes / 2**30:.1f})"
         )
     trials = trials_per_hour()

@@ -85,16 +85,19 @@ def _in_sums(steps: tuple[Launch, ...], problem: Problem, softmax: bool, tensors
 def _in_fixed_point(steps: tuple[Launch, ...], problem: Problem, softmax: bool, tensors: dict[str, Tensor]) -> Tensor:
     value, grad, mask = tensors["value"], tensors["grad"], tensors["mask"]
     largest = grad.abs().amax().double() * problem.outputs[0] * problem.outputs[1] * problem.geometry.points
-    weight = mask.amax() if softmax else mask.abs().amax()
+    # Softmax of a group is undefined when its largest logit is infinite.
+    weights = mask.unflatten(-1, (problem.geometry.groups, -1)).amax(-1) if softmax else mask.abs().amax()
     if not softmax:
-        largest = largest * weight.double()
-    # A power of two, so that the scale itself rounds nothing; within float32's exponents. All of it stays on the device.
-    exponent = (FIXED_BITS - torch.frexp(largest).exponent).clamp(-126, 126)
+        largest = largest * weights.double()
+    # A power of two, so that the scale itself rounds nothing; within the exponents of the type that kernels sum in, so that in float32
+    # gradients below about 1e-31 lose digits. All of it stays on the device.
+    widest = 1022 if value.dtype == torch.float64 else 126
+    exponent = (FIXED_BITS - torch.frexp(largest).exponent).clamp(-widest, widest)
     scale = torch.exp2(exponent.double())
     sums = torch.zeros(value.shape, dtype=torch.int64, device=value.device)
     _run(steps[0], problem, softmax, **tensors, d_value=sums, fixed=scale)
     # What is infinite or undefined has no fixed point: it shows as NaN everywhere instead of vanishing.
-    return (sums.double() / torch.where(largest.isfinite() & weight.isfinite(), scale, torch.nan)).to(value.dtype)
+    return (sums.double() / torch.where(largest.isfinite() & weights.isfinite().all(), scale, torch.nan)).to(value.dtype)
 
 
 _SUMMED = {

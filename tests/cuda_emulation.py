@@ -53,10 +53,12 @@ def counting_in_64_bits() -> Iterator[None]:
     caches = cuda_plan.plan_forward, cuda_plan.plan_backward
     for plan in caches:
         plan.cache_clear()
-    with patch.object(cuda_plan, "INDEX_LIMIT", 0):
-        yield
-    for plan in caches:
-        plan.cache_clear()
+    try:
+        with patch.object(cuda_plan, "INDEX_LIMIT", 0):
+            yield
+    finally:
+        for plan in caches:
+            plan.cache_clear()
 
 
 def instances() -> set[Instance]:

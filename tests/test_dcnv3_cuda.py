@@ -3,7 +3,10 @@
 import ctypes
 import math
 import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +16,11 @@ from hypothesis import strategies as st
 
 from dcnv3 import cuda
 from dcnv3.cuda_plan import Device, Problem, choose_strategy, plan_backward, plan_forward
-from tests.cuda_cases import BRAIN, DOUBLE, HALF, SINGLE, Call, drawn, error, lattices, square
+from tests.cuda_cases import BRAIN, DOUBLE, HALF, SINGLE, TOLERANCE, Call, drawn, error, lattices, square
 from tests.cuda_emulation import COMPILED, WIDE, Emulator, build, counting_in_64_bits, device_for, elements, tiles
 
 A100, RTX_4090, H200 = Device((8, 0), 166912, 108), Device((8, 9), 101376, 128), Device((9, 0), 232448, 132)
+ONLY_FOR_SEARCHES = ["sqlalchemy", "alembic", "optuna", "ray", "pydantic", "moocore", "streamlit", "plotly"]
 T_STAGES = [(56, 64), (28, 128), (14, 256), (7, 512)]  # pixels along a side, channels; 16 channels a group
 
 
@@ -137,13 +141,18 @@ def test_deterministic_algorithms_sum_in_integers_whose_order_does_not_matter(em
     assert all(torch.equal(once, again) for once, again in zip(*found, strict=True))
 
 
-@pytest.mark.parametrize("size", [1e-30, 1e-6, 1e6, 1e30])
-def test_integer_sums_keep_their_precision_at_every_size_of_gradient(emulator: Emulator, size: float) -> None:
-    call = drawn(square(3), (1, 5, 5, 16)).to(SINGLE, SINGLE)
+@pytest.mark.parametrize(
+    ("dtype", "channels", "size"),
+    [*((SINGLE, 16, size) for size in (1e-30, 1e-6, 1e6, 1e30)), *((DOUBLE, 4, size) for size in (1e-280, 1e-60, 1e-30, 1e60, 1e280))],
+)
+def test_integer_sums_keep_their_precision_at_every_size_of_gradient(
+    emulator: Emulator, dtype: torch.dtype, channels: int, size: float
+) -> None:
+    call = drawn(square(3), (1, 5, 5, channels)).to(dtype, dtype)
     call = replace(call, grad=call.grad * size)
     with emulator.instead_of_a_device(H200):
         found = cuda.backward_by("fixed", *call.tensors, geometry=call.geometry, softmax=True)[0]
-    assert error(found.double() / size, call.specified()[1] / size) <= 2e-6
+    assert error(found.double() / size, call.specified()[1] / size) <= TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -152,6 +161,15 @@ def test_what_is_not_finite_shows_in_integer_sums_too(emulator: Emulator, name: 
     call = drawn(square(3), (1, 3, 3, 4)).to(SINGLE, SINGLE)
     getattr(call, name)[0, 1, 1, 2] = bad
     with emulator.instead_of_a_device(H200):
+        assert cuda.backward_by("fixed", *call.tensors, geometry=call.geometry, softmax=True)[0].isnan().all()
+
+
+def test_a_group_whose_logits_are_all_minus_infinity_shows_in_integer_sums_too(emulator: Emulator) -> None:
+    call = drawn(square(3, groups=2), (1, 3, 3, 8)).to(SINGLE, SINGLE)
+    call.mask[0, 1, 1, 1:9] = -torch.inf
+    with emulator.instead_of_a_device(H200):
+        assert cuda.backward_by("fixed", *call.tensors, geometry=call.geometry, softmax=True)[0].isfinite().all()
+        call.mask[0, 1, 1, 0] = -torch.inf
         assert cuda.backward_by("fixed", *call.tensors, geometry=call.geometry, softmax=True)[0].isnan().all()
 
 
@@ -222,3 +240,11 @@ def test_sizes_beyond_the_kernels_reach_are_refused() -> None:
         square(8)
     with pytest.raises(ValueError, match="float8"):
         cuda.problem_of((1, 2, 2, 1), torch.float8_e5m2, SINGLE, square(1))
+
+
+def test_the_tests_for_a_device_are_found_without_what_only_searches_need() -> None:
+    files = ["tests/test_dcnv3_gpu.py", "tests/test_trainer_gpu.py"]
+    options = ["--collect-only", "-q", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider", *files]
+    program = f"import sys, pytest; sys.modules.update(dict.fromkeys({ONLY_FOR_SEARCHES})); sys.exit(pytest.main({options}))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmarks import operator_cuda
-from dcnv3 import cuda
+from dcnv3 import cuda, cuda_driver
+from dcnv3.cuda_plan import Launch, plan_backward
 from dcnv3.geometry import Geometry
 from tests.cuda_cases import BRAIN, DOUBLE, HALF, SINGLE, Call, drawn, error, lattices, square
-from tests.cuda_emulation import COMPILED
+from tests.cuda_emulation import COMPILED, counting_in_64_bits
 
 pytestmark = pytest.mark.gpu
 STRATEGIES = [None, "sums", "planes", "fixed"]
@@ -55,7 +56,13 @@ def run(call: Call, strategy: str | None = None) -> tuple[Tensor, tuple[Tensor, 
     return output, cuda.backward_by(strategy, *call.tensors, geometry=call.geometry, softmax=call.softmax)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+def planned(call: Call, strategy: str) -> tuple[Launch, ...]:
+    """The launches of the backward pass on this device."""
+    problem = cuda.problem_of(tuple(call.value.shape), call.value.dtype, call.offset.dtype, call.geometry)
+    return plan_backward(problem, cuda_driver.device_limits(torch.cuda.current_device()), strategy=strategy)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     case=lattices(),
     channels=st.sampled_from([1, 3, 4, 8, 16, 32]),
@@ -91,6 +98,22 @@ def test_every_mixture_of_types_loses_only_its_own_rounding(
 def test_the_stages_of_a_network_are_served_by_the_strategy_that_sizes_choose(side: int, channels: int, dtype: torch.dtype) -> None:
     call = drawn(square(3, groups=channels // 16), (16, side, side, channels)).to(dtype, dtype, "cuda")
     call.check(*run(call))
+
+
+@pytest.mark.parametrize("dtype", [SINGLE, BRAIN], ids=str)
+def test_planes_too_large_for_a_block_are_summed_in_tiles(dtype: torch.dtype) -> None:
+    call = drawn(square(3, groups=4), (2, 56, 56, 64)).to(dtype, dtype, "cuda")
+    assert [step.instance.kernel for step in planned(call, "planes")] == ["backward_tile", "backward_parameters"]
+    call.check(*run(call, "planes"))
+
+
+@pytest.mark.parametrize("strategy", ["sums", "planes", "fixed"])
+@pytest.mark.parametrize("dtype", [SINGLE, BRAIN], ids=str)
+def test_many_threads_are_counted_in_64_bits(dtype: torch.dtype, strategy: str) -> None:
+    call = drawn(square(3, groups=4), (2, 56, 56, 64)).to(dtype, dtype, "cuda")
+    with counting_in_64_bits():
+        assert "unsigned long long" in planned(call, strategy)[-1].instance.setup  # planes themselves are always counted in 32 bits
+        call.check(*run(call, strategy))
 
 
 @pytest.mark.parametrize("softmax", [True, False])

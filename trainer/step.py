@@ -79,6 +79,11 @@ class GraphedStep:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._eager = False
 
+    @property
+    def captured(self) -> bool:
+        """Whether there is a graph to replay: False until the capture, and for good where that fails."""
+        return self._graph is not None
+
     def __call__(self, batch: Tensor, target: Tensor) -> None:
         """One update, as `update` makes it."""
         with torch.cuda.device(self._device):  # whose current stream is meant below
