@@ -62,9 +62,12 @@ def frame_of(store: Store, summary: StudySummary) -> pd.DataFrame:
 
 
 def stamp(summary: StudySummary) -> tuple[object, ...]:
-    """What differs as soon as anything about a study's trials does."""
+    """What differs as soon as anything about a study's trials does.
+
+    A report changes no count, and is not the last one of all where another driver's clock is ahead: each driver's own last word counts.
+    """
     study = summary.study
-    return study.id, study.name, study.created_at, summary.updated_at, tuple(sorted(summary.counts.items()))
+    return study.id, study.name, study.created_at, summary.updated_at, summary.heard_at, tuple(sorted(summary.counts.items()))
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)

@@ -22,14 +22,16 @@ class Artifacts:
         self._sessions = sessions
         self._folder = folder
 
-    def of(self, study: StudyRecord) -> list[Artifact]:
-        """The files of a study's trials, in the order of their numbers; whether they are still there is not looked at."""
+    def of(self, study: StudyRecord, *, number: int | None = None) -> list[Artifact]:
+        """The files of a study's trials by their number, of all or of one; whether they are still there is not looked at."""
         query = (
             select(*_COLUMNS, TRIALS.c.number)
             .join(TRIALS, ARTIFACTS.c.trial_id == TRIALS.c.id)
             .where(TRIALS.c.study_id == study.id)
             .order_by(TRIALS.c.number, ARTIFACTS.c.kind)
         )
+        if number is not None:
+            query = query.where(TRIALS.c.number == int(number))
         rows = self._sessions.read(lambda connection: connection.execute(query).mappings().all())
         return [self._artifact(dict(row), row["number"]) for row in rows]
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, DisconnectionError, NoS
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0004"
+HEAD = "0005"
 BUSY_TIMEOUT_S = 30
 LOOKING_TIMEOUT_S = 3  # writers never block a reader: what does has taken the whole file, and may keep it
 LOST_AFTER = {  # a server that went without a word is noticed within half a minute; libpq alone would take hours

@@ -76,7 +76,7 @@ def averaged_frame(frame: pd.DataFrame, *, seeds: int) -> pd.DataFrame:
     for name in (name for name, metric in METRICS.items() if metric.origin == "trained" and complete[name].notna().any()):
         means = pd.to_numeric(complete[name]).groupby(choices[complete.index]).mean()
         rows.loc[means.index, name] = means
-    rows["finished_at"] = frame["finished_at"].groupby(choices).max()
+    rows["finished_at"] = frame["finished_at"].where(~unfinished).groupby(choices).max()
     return rows.drop(columns="telling").sort_values("number").reset_index(drop=True)
 
 

@@ -40,17 +40,17 @@ def trials_frame(
     return frame
 
 
-def write_trials(trials: Sequence[Trial], objectives: Sequence[Objective], path: Path, *, constraints: Sequence[Constraint] = ()) -> None:
-    """The frame of the trials as a `.csv` or `.parquet` file, whole or not at all; ValueError for another ending or no such folder.
+def write_trials(frame: pd.DataFrame, path: Path) -> None:
+    """A `trials_frame` as a `.csv` or `.parquet` file, whole or not at all; ValueError for another ending or no such folder.
 
     What is no single value (a fidelity's latency setting) is written as JSON, a column of mixed kinds as text.
     """
     if (write := _WRITERS.get(path.suffix.lower())) is None:
         raise ValueError(f"trials are written as {' or '.join(_WRITERS)}, got {path.name!r}")
-    frame = trials_frame(trials, objectives, constraints).apply(_plain)
+    plain = frame.apply(_plain)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        write(frame, part)
+        write(plain, part)
         part.replace(path)
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror or error}") from None

@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Text, cast, select
 
 from searchspace.model_config import ModelConfig
 from searchspace.styles import style_of
@@ -14,7 +13,6 @@ from studies.constraints import constraints_of
 from studies.database import StoreError
 from studies.frame_front import averaged_frame, choices_of, front_mask, with_seeds
 from studies.records import METRICS, StudyRecord
-from studies.schema import TRIALS
 from studies.seeds import seeds_of
 from studies.store import Store
 
@@ -24,7 +22,7 @@ _PLAIN = ("number", "state", "seed", "worker", "started_at", "finished_at", "rea
 
 def read_trials(store: Store, study: StudyRecord) -> pd.DataFrame:
     """The `trials_frame` of a study with its front, and the `style` of each variant; StoreError for what this program cannot read."""
-    columns = _columns(store, study)
+    columns = store.columns(study, _PLAIN, as_text=_JSON)
     try:
         return _with_front(_frame(columns), study)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -40,14 +38,6 @@ def _with_front(frame: pd.DataFrame, study: StudyRecord) -> pd.DataFrame:
     rows = averaged_frame(frame, seeds=seeds)
     front = rows.loc[front_mask(rows, study.objectives, constraints), "number"]
     return frame.assign(on_front=choices.isin(choices[frame["number"].isin(front)]))
-
-
-def _columns(store: Store, study: StudyRecord) -> dict[str, Sequence[Any]]:
-    """The columns of a study's trials by number, JSON as text."""
-    wanted = [*(TRIALS.c[name] for name in _PLAIN), *(cast(TRIALS.c[name], Text) for name in _JSON)]
-    query = select(*wanted).where(TRIALS.c.study_id == study.id).order_by(TRIALS.c.number)
-    rows = store._sessions.read(lambda connection: connection.execute(query).all())
-    return dict(zip((*_PLAIN, *_JSON), zip(*rows, strict=True) if rows else ((),) * len(wanted), strict=True))
 
 
 def _frame(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:

@@ -202,11 +202,15 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary:
-    """A study with the number of its trials in each state and when something last happened."""
+    """A study with the number of its trials in each state and when something last happened.
+
+    `heard_at` says when each driver last wrote one of the trials that it runs, every one by its own clock.
+    """
 
     study: StudyRecord
     counts: Mapping[TrialState, int]
     updated_at: datetime
+    heard_at: tuple[datetime, ...] = ()
 
     @property
     def running(self) -> bool:

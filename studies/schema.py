@@ -12,6 +12,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     String,
     Table,
@@ -46,6 +47,27 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Naive UTC to aware."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class OutsideName(TypeDecorator[str]):
+    """A short text of any origin: what no database holds is written out as an escape.
+
+    UTF-8 has no halves of surrogate pairs, which Python makes of file names in other encodings, and PostgreSQL no NUL.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """The text in characters that can be stored."""
+        return None if value is None else value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+
+
+class OutsideText(OutsideName):
+    """The same of any length."""
+
+    impl = Text
+    cache_ok = True
 
 
 class Row(DeclarativeBase):
@@ -91,12 +113,12 @@ class TrialRow(Row):
     metrics: Mapped[dict[str, Any]]
     premeasured: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     fidelity: Mapped[dict[str, Any]]
-    seed: Mapped[int]
-    reason: Mapped[str | None] = mapped_column(Text)
-    worker: Mapped[str | None]
+    seed: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"))  # up to 2**32; SQLite's integers have 64 bits anyway
+    reason: Mapped[str | None] = mapped_column(OutsideText)
+    worker: Mapped[str | None] = mapped_column(OutsideName(200))
     driver: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
-    checkpoint: Mapped[str | None] = mapped_column(Text)
+    checkpoint: Mapped[str | None] = mapped_column(OutsideText)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     updated_at: Mapped[datetime]
@@ -121,7 +143,7 @@ class ArtifactRow(Row):
     id: Mapped[int] = mapped_column(primary_key=True)
     trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"))
     kind: Mapped[str]
-    path: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(OutsideText)
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     created_at: Mapped[datetime]

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, Text, and_, cast, func, select
 from sqlalchemy.exc import IntegrityError
 
 from studies import leases, study_changes, trial_changes
@@ -19,7 +19,7 @@ from studies.ledger import LedgerEntries
 from studies.measurements import Measurements
 from studies.records import Lease, NewTrial, Report, StudyRecord, StudySummary, Trial, TrialState, check_finite
 from studies.rows import all_studies, find_trials, now, study_record, trials_of
-from studies.schema import REPORTS, TRIALS
+from studies.schema import REPORTS, STUDIES, TRIALS
 from studies.sessions import Sessions
 from studies.trial_changes import Taken
 
@@ -88,12 +88,14 @@ class Store:
         raise StoreError(f"no study {name!r} in {shown(self.url)}; known: {known}")
 
     def studies(self) -> list[StudySummary]:
-        """All studies, oldest first, with the number of their trials in each state."""
+        """All studies, oldest first, with the number of their trials in each state and when each driver last wrote."""
         counted = select(TRIALS.c.study_id, TRIALS.c.state, func.count(), func.max(TRIALS.c.updated_at))
         counted = counted.group_by(TRIALS.c.study_id, TRIALS.c.state)
-        queries = (all_studies(), counted)
-        rows, counts = self._sessions.read(lambda connection: [connection.execute(query).all() for query in queries])
-        return [_summary(study_record(row), [count[1:] for count in counts if count[0] == row.id]) for row in rows]
+        heard = select(TRIALS.c.study_id, func.max(TRIALS.c.updated_at)).group_by(TRIALS.c.study_id, TRIALS.c.driver)
+        heard = heard.where(TRIALS.c.study_id.in_(select(STUDIES.c.id)), TRIALS.c.state == TrialState.RUNNING)  # by the index
+        queries = (all_studies(), counted, heard)
+        rows, counts, moments = self._sessions.read(lambda connection: [connection.execute(query).all() for query in queries])
+        return [_summary(study_record(row), _of(row.id, counts), _of(row.id, moments)) for row in rows]
 
     def rename(self, study: StudyRecord, new: str) -> StudyRecord:
         """The study under another name; StoreError when that is in use."""
@@ -120,6 +122,13 @@ class Store:
         """
         query = trials_of(study) if since is None else trials_of(study).where(TRIALS.c.updated_at > since - timedelta(seconds=OVERLAP_S))
         return self._sessions.read(lambda connection: find_trials(connection, query))
+
+    def columns(self, study: StudyRecord, plain: Sequence[str], as_text: Sequence[str] = ()) -> dict[str, Sequence[Any]]:
+        """These columns of the study's trials by number, in bulk, no record for each; those `as_text` as the JSON that is stored."""
+        wanted = [*(TRIALS.c[name] for name in plain), *(cast(TRIALS.c[name], Text) for name in as_text)]
+        query = select(*wanted).where(TRIALS.c.study_id == study.id).order_by(TRIALS.c.number)
+        rows = self._sessions.read(lambda connection: connection.execute(query).all())
+        return dict(zip((*plain, *as_text), zip(*rows, strict=True) if rows else ((),) * len(wanted), strict=True))
 
     def trial(self, study: StudyRecord, number: int) -> Trial:
         """One trial by its number; StoreError when the study has none such."""
@@ -222,9 +231,15 @@ class Store:
             raise StoreError(f"{shown(self.url)} has a study {name!r} already; choose another name") from None
 
 
-def _summary(study: StudyRecord, counts: Sequence[tuple[TrialState, int, datetime]]) -> StudySummary:
-    moments = [moment for _, _, moment in counts]
-    return StudySummary(study=study, counts={state: n for state, n, _ in counts}, updated_at=max([study.created_at, *moments]))
+def _of(study: int, rows: Sequence[Any]) -> list[Any]:
+    """The rows that begin with a study's id, without it."""
+    return [row[1:] for row in rows if row[0] == study]
+
+
+def _summary(study: StudyRecord, counts: Sequence[tuple[TrialState, int, datetime]], heard: Sequence[tuple[datetime]]) -> StudySummary:
+    updated_at = max([study.created_at, *(moment for _, _, moment in counts)])
+    heard_at = tuple(sorted(moment for (moment,) in heard))
+    return StudySummary(study=study, counts={state: n for state, n, _ in counts}, updated_at=updated_at, heard_at=heard_at)
 
 
 def _differences(stored: Any, asked: Any, path: str = "") -> Iterator[str]:

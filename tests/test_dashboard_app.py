@@ -11,9 +11,10 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import app as dashboard_app
 from dashboard.live import is_live
+from dashboard.page import stamp
 from searchspace.spaces import stacking_space
-from studies import database
-from studies.records import TrialState
+from studies import database, trial_changes
+from studies.records import NewTrial, Report, TrialState
 from studies.store import Store
 from tests.browsing import APP, PATIENCE_S
 from tests.dashboard_stores import CONFIG, fill, train
@@ -289,6 +290,22 @@ def test_an_unreachable_store_never_shows_its_password(monkeypatch):
     app = page()
     assert app.error
     assert "s3cret" not in str(app.main)
+
+
+def test_what_a_page_shows_is_read_again_after_every_driver_also_one_whose_clock_is_behind(url, monkeypatch):
+    store = Store(url)
+    study = store.open("s", CONFIG)
+    first, second = stacking_space().feasible()[:2]
+    ahead, behind = (
+        store.add(study, [NewTrial(params=one.params, seed=0)], driver=driver)[0] for one, driver in ((first, "a"), (second, "b"))
+    )
+    stamps = [stamp(*store.studies())]
+    for trial, driver, seconds in ((ahead, "a", 20), (behind, "b", 1), (behind, "b", 2), (ahead, "a", 21), (behind, "b", 3)):
+        monkeypatch.setattr(trial_changes, "now", lambda seconds=seconds: study.created_at + timedelta(seconds=60 + seconds))
+        assert store.report(trial, Report(seconds, {"top1": seconds / 100}), fidelity={}, driver=driver)
+        stamps.append(stamp(*store.studies()))
+    assert len(set(stamps)) == len(stamps)
+    assert stamp(*store.studies()) == stamps[-1]
 
 
 def test_only_a_study_at_work_is_live(url):

@@ -24,6 +24,7 @@ from searchspace.formats import FORMATS, VariantDocument
 from searchspace.presets import PRESETS
 from searchspace.spaces import stacking_space
 from searchspace.switch_flags import with_settings
+from studies.artifacts import Artifacts
 from studies.frames import reports_frame, trials_frame
 from studies.halving import Halving
 from studies.provenance import trial_document
@@ -250,6 +251,15 @@ def test_weights_that_a_search_recorded_need_no_file_in_the_command(store, monke
     assert export_command("s", BEST, "onnx") in words
     assert "--weights" not in words
     assert "SHA\\-256" in words
+
+
+def test_the_view_asks_once_for_the_files_of_its_trial_alone(store, monkeypatch):
+    filled(store)
+    asked = []
+    real = Artifacts.of
+    monkeypatch.setattr(Artifacts, "of", lambda self, study, **narrowed: asked.append(narrowed) or real(self, study, **narrowed))
+    opened(monkeypatch, trial=str(BEST))
+    assert asked == [{"number": BEST}]
 
 
 def test_the_view_shows_a_trials_curve_among_its_rung_mates(store, monkeypatch):

@@ -31,8 +31,8 @@ def study(store_url: str) -> Study:
     return study
 
 
-def complete(study: Study, l1: int) -> Trial:
-    (trial,) = study.store.add(study.record, [NewTrial(params={"l1": l1}, seed=0, cost={"flops": l1})], driver="d")
+def complete(study: Study, l1: int, seed: int = 0) -> Trial:
+    (trial,) = study.store.add(study.record, [NewTrial(params={"l1": l1}, seed=seed, cost={"flops": l1})], driver="d")
     study.store.finish(trial, TrialState.COMPLETE, fidelity={"epochs": 1}, last=Report(1, {"top1": l1 / 10}))
     return trial
 
@@ -122,6 +122,16 @@ def test_trials_go_to_a_file(study: Study, tmp_path: Path) -> None:
     assert list(pd.read_csv(out)["top1"]) == [0.1, 0.2]
     refused = run(study, "trials", "small", "--out", str(tmp_path / "trials.txt"))
     assert "trials are written as .csv or .parquet, got 'trials.txt'" in str(refused.exception)
+
+
+def test_a_candidate_that_lacks_seeds_is_on_no_front_of_a_file(store_url: str, tmp_path: Path) -> None:
+    store = Store(store_url)
+    study = Study(store, store.open("small", StudyConfig(seeds=3).to_dict()))
+    for l1, seed, on_front in ((1, 0, False), (1, 1, False), (1, 2, True), (2, 0, True)):
+        complete(study, l1, seed)
+        assert run(study, "trials", "small", "--out", str(tmp_path / "trials.csv")).exit_code == 0
+        written = pd.read_csv(tmp_path / "trials.csv")
+        assert list(written["on_front"]) == list(study.frame()["on_front"]) == [on_front] * min(len(written), 3) + [False] * (l1 - 1)
 
 
 def test_no_command_makes_a_store(tmp_path: Path) -> None:

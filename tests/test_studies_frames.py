@@ -47,7 +47,7 @@ READERS = {"csv": pd.read_csv, "parquet": pd.read_parquet}
 def test_a_file_holds_every_trial_in_plain_units(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"trials.{kind}"
     path.write_text("older")
-    write_trials(TRIALS, OBJECTIVES, path)
+    write_trials(trials_frame(TRIALS, OBJECTIVES), path)
     read = READERS[kind](path)
     frame = trials_frame(TRIALS, OBJECTIVES)
     assert list(read.columns) == list(frame.columns)
@@ -66,7 +66,7 @@ def test_a_file_holds_every_trial_in_plain_units(tmp_path: Path, kind: str) -> N
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_study_without_trials_is_a_file_of_headings(tmp_path: Path, kind: str) -> None:
-    write_trials([], OBJECTIVES, tmp_path / f"none.{kind}")
+    write_trials(trials_frame([], OBJECTIVES), tmp_path / f"none.{kind}")
     read = READERS[kind](tmp_path / f"none.{kind}")
     assert (len(read), list(read.columns)) == (0, list(trials_frame([], OBJECTIVES).columns))
 
@@ -78,9 +78,9 @@ def test_who_misses_a_constraint_neither_stands_on_the_front_nor_keeps_others_of
 
 def test_another_ending_or_a_missing_folder_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"trials are written as \.csv or \.parquet, got 'trials\.xlsx'"):
-        write_trials(TRIALS, OBJECTIVES, tmp_path / "trials.xlsx")
+        write_trials(trials_frame(TRIALS, OBJECTIVES), tmp_path / "trials.xlsx")
     with pytest.raises(ValueError, match=r"cannot write .*nowhere/trials\.csv: .*"):
-        write_trials(TRIALS, OBJECTIVES, tmp_path / "nowhere" / "trials.csv")
+        write_trials(trials_frame(TRIALS, OBJECTIVES), tmp_path / "nowhere" / "trials.csv")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -94,6 +94,6 @@ def test_a_file_that_cannot_be_finished_leaves_the_older_one(tmp_path: Path, mon
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", breaks_off)
     with pytest.raises(ValueError, match="No space left on device"):
-        write_trials(TRIALS, OBJECTIVES, path)
+        write_trials(trials_frame(TRIALS, OBJECTIVES), path)
     assert [file.name for file in tmp_path.iterdir()] == ["trials.parquet"]
     assert path.read_text() == "older"

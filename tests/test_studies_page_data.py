@@ -149,6 +149,7 @@ def test_averages_of_frames_are_those_of_records(tmp_path_factory, drawn):
         trial = standing[row["number"]]
         assert row["state"] == trial.state.value
         assert row["top1"] == pytest.approx(trial.metrics.get("top1", math.nan), nan_ok=True)
+        assert (None if pd.isna(row["finished_at"]) else row["finished_at"]) == trial.finished_at
     store.close()
 
 

@@ -53,6 +53,35 @@ def infeasible() -> NewTrial:
     return NewTrial(params={"l1": 5}, seed=7, state=TrialState.INFEASIBLE, reason="too big")
 
 
+def test_text_that_no_database_holds_is_written_out_in_escapes(any_store_url: str, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    odd = f"{name}\0é"
+    said = "caf\\udce9\\x00é"
+    store = Store(any_store_url)
+    study = store.open("s", CONFIG)
+    new = [NewTrial(params={}, seed=seed, state=TrialState.INFEASIBLE, reason=odd) for seed in (0, 1)]
+    assert [trial.reason for trial in store.add(study, new)] == [said, said]
+    (trial,) = store.add(study, [NewTrial(params={"name": odd}, seed=0, model={odd: odd})], driver="d", worker=odd)
+    assert store.set_checkpoint(trial, odd, driver="d")
+    assert store.report(trial, Report(1, {odd: 0.5}), fidelity={"dataset": odd}, driver="d")
+    assert store.finish(trial, TrialState.FAILED, reason=odd, driver="d")
+    done = store.trial(study, 2)
+    assert (done.reason, done.worker, done.checkpoint) == (said, said, said)
+    assert (done.params, done.model, done.fidelity, done.metrics) == ({"name": odd}, {odd: odd}, {"dataset": odd}, {odd: 0.5})  # JSON
+    assert store.reports(study) == {2: [Report(1, {odd: 0.5})]}
+    assert store.columns(study, ["reason"], as_text=["params"])["params"][2] == json.dumps({"name": odd})
+    (file := tmp_path / name).touch()
+    store.artifacts.record(done, "weights", file)
+    assert [artifact.path.name for artifact in store.artifacts.of(study)] == ["caf\\udce9"]
+
+
+def test_seeds_have_32_bits(any_store_url: str) -> None:
+    store = Store(any_store_url)
+    study = store.open("s", CONFIG)
+    store.add(study, [NewTrial(params={}, seed=seed) for seed in (2**31, 2**32 - 1)])
+    assert [trial.seed for trial in store.trials(study)] == [2**31, 2**32 - 1]
+
+
 def test_a_report_measured_again_replaces_the_first(any_store_url: str) -> None:
     store = Store(any_store_url)
     study = store.open("s", CONFIG)
@@ -141,7 +170,9 @@ def test_a_store_of_the_first_schema_is_migrated_with_everything_in_it(any_store
         connection.execute(text(f"INSERT INTO trials ({columns}) VALUES ({values})"), trial)
         connection.execute(text("INSERT INTO reports (trial_id, step, metrics) VALUES (1, 2, :metrics)"), {"metrics": trial["metrics"]})
     engine.dispose()
-    with pytest.raises(StoreError, match="has the older schema 0001, this program reads 0004: the next `nas search` in it, or in Python"):
+    with pytest.raises(
+        StoreError, match=f"has the older schema 0001, this program reads {HEAD}: the next `nas search` in it, or in Python"
+    ):
         Store(any_store_url, create=False)
     store = Store(any_store_url)
     old = store.study("old")
@@ -195,6 +226,7 @@ def test_a_trial_has_one_file_of_a_kind_with_its_size_and_hash(any_store_url: st
     assert [(artifact.trial, artifact.kind, artifact.path, artifact.size) for artifact in found] == [
         (0, "weights", file, 5), (1, "weights", file, 1),
     ]  # fmt: skip
+    assert [store.artifacts.of(study, number=number) for number in (0, 1, 2)] == [found[:1], found[1:], []]
     assert found[0].sha256 == hashlib.sha256(b"newer").hexdigest()
     with pytest.raises(FileNotFoundError):
         store.artifacts.record(first, "weights", tmp_path / "nowhere")

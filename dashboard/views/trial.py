@@ -26,17 +26,17 @@ def show_trial(page: Page) -> None:
     """The selected trial."""
     if (number := choose_trial(page)) is None:
         return
-    trial = page.store.trial(page.study, number)
+    trial, weights = page.store.trial(page.study, number), _weights(page, number)
     _show_outcome(trial)
     if trial.model is not None:
         _show_architecture(page, trial, ModelConfig.from_dict(trial.model))
     if trial.state is not TrialState.INFEASIBLE:
         st.subheader("Learning curve", anchor=False)
         show_curve(page, number)
-    _show_numbers(page, trial)
+    _show_numbers(page, trial, weights)
     if trial.model is not None:
         st.subheader("Take it home", anchor=False)
-        show_downloads(page.study, trial, recorded=_weights(page, number) is not None)
+        show_downloads(page.study, trial, recorded=weights is not None)
 
 
 def _show_outcome(trial: Trial) -> None:
@@ -66,7 +66,7 @@ def _show_architecture(page: Page, trial: Trial, config: ModelConfig) -> None:
         st.caption(f"The variant at full size, {classes:,} classes. It was measured by a training on {as_text(measured)}.")
 
 
-def _show_numbers(page: Page, trial: Trial) -> None:
+def _show_numbers(page: Page, trial: Trial, weights: Artifact | None) -> None:
     seeds = same_choice(page.frame, trial.number)
     spread = spread_over_seeds(seeds)
     left, right = st.columns(2)
@@ -84,7 +84,7 @@ def _show_numbers(page: Page, trial: Trial) -> None:
             st.caption(as_text("; ".join(told)) + " (mean and standard deviation)." if told else "Fewer than two are complete.")
     with right:
         st.subheader("Provenance", anchor=False)
-        facts = provenance_facts(page.study, trial, _weights(page, trial.number))
+        facts = provenance_facts(page.study, trial, weights)
         st.markdown("\n".join(["| | |", "|---|---|", *(f"| {what} | {as_text(value)} |" for what, value in facts.items())]))
 
 
@@ -95,4 +95,4 @@ def _counted_at(page: Page) -> tuple[int, int]:
 
 
 def _weights(page: Page, number: int) -> Artifact | None:
-    return next((each for each in page.store.artifacts.of(page.study) if each.trial == number and each.kind == WEIGHTS), None)
+    return next((each for each in page.store.artifacts.of(page.study, number=number) if each.kind == WEIGHTS), None)

@@ -45,10 +45,9 @@ def trials(name: str, out: Path, store: str) -> None:
     """Write a study's trials to a file."""
     from studies.frames import write_trials
 
-    study = _open(name, store)
-    found = study.trials()
-    write_trials(found, study.objectives, out, constraints=study.constraints)
-    typer.echo(f"wrote the {_count(len(found), 'trial')} of study {name!r} to {out}")
+    frame = _open(name, store).frame()
+    write_trials(frame, out)
+    typer.echo(f"wrote the {_count(len(frame), 'trial')} of study {name!r} to {out}")
 
 
 def _open(name: str, store: str) -> Study:
