@@ -13,18 +13,17 @@ from nas.evaluators import evaluator
 from nas.table_evaluator import TableEvaluator
 from searchspace.feasible import FeasibleSet
 from searchspace.space import MAX_ENUMERATED
-from studies.records import METRICS, Trial, TrialState
+from studies.records import METRICS, TRAINED, Trial, TrialState
 from studies.replay import Sequel
 from studies.seeds import gathered
 
 Unit = Literal["device-seconds", "trainings"]
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 ALIKE = ("space", "proxy", "objectives", "require", "screen", "latency", "evaluator", "seeds")  # what comparable studies have in common
 
 
 def ended(study: Study) -> list[Trial]:
     """The study's trials that a training ended, in the order in which it did; NasError when none brought a result."""
-    trials, seeds = study.store.trials(study.record, states=ENDED), study.config.seeds
+    trials, seeds = study.store.trials(study.record, states=TRAINED), study.config.seeds
     if not any(standing.state is TrialState.COMPLETE for standing, _ in gathered(trials, seeds=seeds)):
         what = "complete trial" if seeds == 1 else f"candidate that has all of its {seeds} seeds"
         raise NasError(f"study {study.name!r} has no {what} to compare")
@@ -38,7 +37,7 @@ def every_candidate(study: Study) -> list[Trial]:
     """
     feasible = study.config.space.feasible_set()
     outside = {feasible.index(trial.params) for trial in study.store.trials(study.record, states=[TrialState.INFEASIBLE])}
-    choices = gathered(study.store.trials(study.record, states=ENDED), seeds=study.config.seeds)
+    choices = gathered(study.store.trials(study.record, states=TRAINED), seeds=study.config.seeds)
     complete = {feasible.index(standing.params): trials for standing, trials in choices if standing.state is TrialState.COMPLETE}
     wanted = len(feasible) - len(outside - {None})
     trained = [trials for index, trials in complete.items() if index is not None and index not in outside]

@@ -5,9 +5,9 @@ import platform
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from studies.database import StoreError, shown
+from studies.provenance import installed_version
 from studies.store import Store
 
 
@@ -71,11 +71,11 @@ def _kernel(what: str, device: str) -> Finding:
 
 
 def _ray() -> Finding:
-    return Finding("ray", _version("ray"), "a cluster is started on this machine for each search; usage reporting is off")
+    return Finding("ray", installed_version("ray"), "a cluster is started on this machine for each search; usage reporting is off")
 
 
 def _optuna() -> Finding:
-    return Finding("optuna", _version("optuna"), "its studies live in memory; the store is the record")
+    return Finding("optuna", installed_version("optuna"), "its studies live in memory; the store is the record")
 
 
 def _store(url: str) -> Finding:
@@ -87,13 +87,6 @@ def _store(url: str) -> Finding:
 
 
 def _dashboard() -> Finding:
-    state = _version("streamlit")
+    state = installed_version("streamlit")
     why = "pip install 'nas-scaling[dashboard]'" if state == "not installed" else "`nas dashboard` opens it; usage reporting is off"
     return Finding("dashboard", state, why)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

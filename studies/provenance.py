@@ -41,10 +41,11 @@ def provenance(study: str, trial: Trial) -> dict[str, Any]:
 
 def versions() -> Mapping[str, str]:
     """The versions of this project and of what searches stand on, without importing them."""
-    return {"nas-scaling": VERSION, **{package: _version(package) for package in PACKAGES}}
+    return {"nas-scaling": VERSION, **{package: installed_version(package) for package in PACKAGES}}
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+    """The version of a package, without importing it; "not installed" where it is not."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -17,12 +17,12 @@ from trainer.feeding import Feed
 from trainer.internimage import InternImage
 from trainer.matmul import fastest_float32_matmul
 from trainer.proxy_config import MIN_IMAGE_SIZE, PRECISIONS, SPLIT_SEED, check_device
+from trainer.splits import SPLITS
 from trainer.step import computing_in
 from trainer.weights import load
 
 EVAL_BATCH = {"cpu": 128, "cuda": 512}  # the fastest of 16..256 on one core: larger ones leave its caches
 TOP = 5
-SPLITS = ("train", "validation", "test")
 View = Callable[[Tensor], Tensor]
 
 

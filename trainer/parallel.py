@@ -4,13 +4,12 @@ import logging
 import os
 import signal
 import tempfile
-import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, parent_process
+from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing, nn
 
 from trainer.batch_norm import over_processes
+from trainer.children import follow_parent
 
 log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -189,8 +189,7 @@ def _end(workers: Sequence[_Worker]) -> None:
 def _work(
     ranks: Ranks, pipe: connection.Connection, meeting: str, device: str, train: Callable[..., Iterator[Any]], arguments: Sequence[Any]
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one's caller ends us in order
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    follow_parent()
     # Gradients of 1×1 and depthwise convolutions come in another order of axes of length 1; the copy costs nothing that shows.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     try:
@@ -210,14 +209,6 @@ def _asked(pipe: connection.Connection) -> bool:
     except EOFError:
         return False
     return True
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot end its processes: they wait for its end."""
-    parent = parent_process()
-    assert parent is not None
-    connection.wait([parent.sentinel])
-    os._exit(1)
 
 
 def _meet(ranks: Ranks, meeting: str, device: str) -> None:

@@ -1,15 +1,14 @@
 """Tasks run in other processes, with their results in order; the processes end with the one that started them."""
 
-import os
-import signal
-import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from typing import TypeVar
+
+from trainer.children import follow_parent
 
 T = TypeVar("T")
 WAITING = 2  # tasks a process that run or wait ahead of the result that is asked for
@@ -42,14 +41,5 @@ def ignore_remarks() -> None:
 
 
 def _start() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    follow_parent()
     ignore_remarks()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot tell its workers, which would wait for it for ever."""
-    parent = parent_process()
-    assert parent is not None, "only a process that was started by another runs this"
-    connection.wait([parent.sentinel])
-    os._exit(1)
