@@ -41,11 +41,21 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const drawn = async ({ default: Plotly }) => {
     if (turn !== place.turn || !place.isConnected) return;
     await Plotly.react(place, figure.data, themed(figure.layout, place), config);
-    place.removeAllListeners("plotly_click");
-    place.on("plotly_click", ({ points }) => {
-      const chosen = [points[0].customdata].flat()[0];
-      if (chosen !== undefined && chosen !== null) place.choose(chosen);
-    });
+    for (const event of ["plotly_click", "plotly_hover", "plotly_unhover"]) place.removeAllListeners(event);
+    const told = ([{ customdata }]) => [customdata].flat()[0] ?? null;
+    const inSpace = ([{ data }]) => data.type.endsWith("3d");
+    const choose = (number) => { if (number !== null) place.choose(number); };
+    place.on("plotly_click", ({ points }) => { if (!inSpace(points)) choose(told(points)); });
+    // Of a click in space Plotly tells while the button is down, if a picture falls into that time: the page would change under a press
+    // that may be the beginning of a turn. Here a click is a press that is let go where it began, over a point.
+    place.over = null;
+    place.on("plotly_hover", ({ points }) => { place.over = inSpace(points) ? told(points) : null; });
+    place.on("plotly_unhover", () => { place.over = null; });
+    place.onpointerdown = ({ target, clientX: x, clientY: y }) => {
+      if (target.closest(".modebar, .legend")) return;
+      const released = (end) => { if (Math.hypot(end.clientX - x, end.clientY - y) < 5) choose(place.over); };
+      window.addEventListener("pointerup", released, { once: true, capture: true });
+    };
     place.width = place.offsetWidth;
     place.watch ??= new ResizeObserver(() => {  // which calls at once, too
       if (!place.isConnected || !place.offsetWidth || place.width === place.offsetWidth) return;

@@ -79,6 +79,13 @@ def points(tab: Any) -> int:
 
 def click_trial(tab: Any, key: str, number: int) -> None:
     """Click the point of a trial in the figure of this key, of two or three dimensions."""
+    point_at_trial(tab, key, number)
+    tab.mouse.down()
+    tab.mouse.up()
+
+
+def point_at_trial(tab: Any, key: str, number: int) -> None:
+    """Move the mouse to a trial's point and wait for the words about it."""
     tab.wait_for_selector(f".st-key-{key} .js-plotly-plot .main-svg")
     tab.locator(f".st-key-{key}").scroll_into_view_if_needed()
     wait_for(lambda: tab.evaluate(_PLACE, [key, number]), what=f"trial {number} in the figure {key}")
@@ -91,9 +98,6 @@ def click_trial(tab: Any, key: str, number: int) -> None:
         return bool(tab.locator(".hovertext", has_text=f"trial {number}").count())
 
     wait_for(hovers, what=f"the words about trial {number}")
-    tab.mouse.down()
-    tab.wait_for_timeout(200)  # as a finger would: three dimensions look at the button once a picture
-    tab.mouse.up()
 
 
 _PLACE = """([key, number]) => {

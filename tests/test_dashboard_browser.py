@@ -10,11 +10,12 @@ from dashboard.plotly_module import NAME
 from searchspace.spaces import stacking_space
 from studies.records import StudyRecord
 from studies.store import Store
-from tests.browsing import chromium, click_trial, dashboard_server, points, tab_of, wait_for
+from tests.browsing import chromium, click_trial, dashboard_server, point_at_trial, points, tab_of, wait_for
 from tests.dashboard_stores import fill, train
 from tests.dashboard_views import add
 
 pytestmark = pytest.mark.browser
+CAMERA = "JSON.stringify(document.querySelector('.st-key-front .js-plotly-plot')._fullLayout.scene._scene.getCamera())"
 NEW = 31  # the number of the trial that comes while one looks on
 
 
@@ -93,6 +94,18 @@ def test_a_click_on_a_point_opens_its_trial_and_the_address_brings_both_back(bro
             other.get_by_role("heading", name=told).wait_for()
         tab.get_by_role("radio", name="Front", exact=True).click()
         tab.locator(".legendtext", has_text="selected").wait_for()
+
+
+def test_a_turn_that_begins_on_a_point_is_no_click(browser, finished):
+    with tab_of(browser, f"{finished}/?view=front&z=params") as tab:
+        point_at_trial(tab, "front", 11)
+        before = tab.evaluate(CAMERA)
+        tab.mouse.down()
+        tab.mouse.move(700, 500, steps=5)
+        tab.mouse.up()
+        wait_for(lambda: tab.evaluate(CAMERA) != before, what="the turn")
+        tab.wait_for_timeout(1000)
+        assert "view=trial" not in tab.url
 
 
 def test_the_address_restores_axes_and_switches(browser, finished):
