@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 import threading
 import warnings
 from dataclasses import dataclass
@@ -17,6 +18,16 @@ CPU_VARIABLE = "DCNV3_CPU"
 REFERENCE = "reference"
 _settling = threading.RLock()
 _settled: dict[str, "Backend"] = {}
+
+
+def _unlock() -> None:
+    """A child that is forked while another thread compiles has the lock as held, and not the thread that would let go of it."""
+    global _settling
+    _settling = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_unlock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,17 @@ def _settle(kind: str) -> None:
     except (build.BuildError, OSError, NotImplementedError) as error:  # a full disk, a file system without locks
         _settled[kind] = Backend(REFERENCE, str(error))
         # Last, for a warning may be an error: it is said once all the same.
-        warnings.warn(f"dcnv3 runs its slow PyTorch reference on {kind.upper()} tensors: {error}", RuntimeWarning, stacklevel=4)
+        text = f"dcnv3 runs its slow PyTorch reference on {kind.upper()} tensors: {error}"
+        warnings.warn(text, RuntimeWarning, stacklevel=_stacklevel())
+
+
+def _stacklevel() -> int:
+    """Where the line is that called this package, past PyTorch's own, as `warnings.warn` counts from the caller of this."""
+    inside = tuple(f"{Path(module).parent}{os.sep}" for module in (__file__, torch.__file__))
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _cpu_backend() -> Backend:

@@ -76,7 +76,7 @@ def compile_library(variant: str, target: Path) -> None:
     log.info("compiling the DCNv3 kernel for %s, once", variant)
     start = time.perf_counter()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=600)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{command[0]} could not be run: {error}") from error
     if done.returncode:
@@ -86,7 +86,11 @@ def compile_library(variant: str, target: Path) -> None:
 
 def compiler() -> list[str]:
     """The C++ compiler's command: `$CXX`, flags included, or the first of g++, c++ and clang++ on PATH; BuildError when there is none."""
-    commands = [shlex.split(os.environ["CXX"])] if os.environ.get("CXX") else [["g++"], ["c++"], ["clang++"]]
+    wanted = os.environ.get("CXX", "").strip()
+    try:
+        commands = [shlex.split(wanted)] if wanted else [["g++"], ["c++"], ["clang++"]]
+    except ValueError as error:
+        raise BuildError(f"$CXX is no command: {error}, got {wanted}") from error
     found = next(([path, *flags] for name, *flags in commands if (path := shutil.which(name))), None)
     if found is None:
         raise BuildError(f"no C++ compiler on PATH (looked for {', '.join(name for name, *_ in commands)})")
@@ -120,4 +124,7 @@ def _suffix() -> str:
 
 def _first_error(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else "it said nothing")
+    first = next((index for index, line in enumerate(lines) if "error" in line.lower()), len(lines) - 1)
+    # A linker's own words, a full disk for one, stand in the line before the compiler's.
+    start = first - 1 if first > 0 and ("ld returned" in lines[first] or "linker command failed" in lines[first]) else first
+    return "; ".join(lines[start : first + 1]) or "it said nothing"

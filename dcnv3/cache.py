@@ -6,7 +6,9 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from filelock import FileLock
 log = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "DCNV3_CACHE"
+SCRATCH, ABANDONED_AFTER_S = ".dcnv3-", 24 * 3600
+_kept: dict[Path, OSError] = {}  # discarded files that could not be removed
 
 
 def cache_folder() -> Path:
@@ -33,9 +37,9 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
     Without a folder to write to, the file is made anew in a temporary one that goes with this process.
     """
     target = cache_folder() / name
-    if _is_intact(target):
+    if target not in _kept and _is_intact(target):
         return target
-    folder = _writable(target.parent)
+    folder = _instead(_kept[target]) if target in _kept else _writable(target.parent)
     target = folder / name
     with FileLock(folder / f"{name}.lock"):
         if not _is_intact(target):
@@ -44,8 +48,11 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
 
 
 def discard(path: Path) -> None:
-    """Have the next `cached` make this file anew."""
-    _digest_file(path).unlink(missing_ok=True)
+    """Have the next `cached` make this file anew, in a temporary folder where the old one has to stay."""
+    try:
+        _digest_file(path).unlink(missing_ok=True)
+    except OSError as error:
+        _kept[path] = error
 
 
 def fingerprint(*parts: str | bytes) -> str:
@@ -58,19 +65,28 @@ def fingerprint(*parts: str | bytes) -> str:
 
 
 def _make(target: Path, make: Callable[[Path], None]) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=target.parent) as scratch:
         fresh, digest = Path(scratch) / target.name, Path(scratch) / "digest"
         make(fresh)
         digest.write_text(_digest(fresh))
         # The digest goes first: a file beside another's digest is made anew, never trusted.
         os.replace(digest, _digest_file(target))
         os.replace(fresh, target)
+    _remove_abandoned(target.parent)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """What processes left that were killed while they compiled."""
+    with suppress(OSError):  # another process may be at it
+        for scratch in folder.glob(f"{SCRATCH}*"):
+            if scratch.stat().st_mtime < time.time() - ABANDONED_AFTER_S:
+                shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _is_intact(path: Path) -> bool:
     """Loading a library that was cut short can kill the process, so its digest is compared first."""
     try:
-        return _digest_file(path).read_text() == _digest(path)
+        return _digest_file(path).read_bytes() == _digest(path).encode()
     except OSError:
         return False
 

@@ -1,10 +1,11 @@
 """Where DCNv3 samples before it deforms: kernel, stride, padding, dilation and groups as one record."""
 
-import sys
 from dataclasses import dataclass
 
 Pair = tuple[int, int]  # (height, width)
 LARGEST_KERNEL = 7
+LARGEST_NUMBER = 2**24  # float32 coordinates skip pixels beyond, and CUDA's are counted in 32 bits
+LARGEST_SCALE = (2 - 2**-23) * 2.0**127  # of float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,16 +21,15 @@ class Geometry:
     remove_center: bool
 
     def __post_init__(self) -> None:
-        for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
-            _check_pair(name, getattr(self, name), least)
-        if max(self.kernel_size) > LARGEST_KERNEL:
-            raise ValueError(f"kernel_size must be at most {LARGEST_KERNEL} in both directions, got kernel_size={self.kernel_size}")
+        _check_pair("kernel_size", self.kernel_size, 1, LARGEST_KERNEL)
+        for name, least in (("stride", 1), ("dilation", 1), ("padding", 0)):
+            _check_pair(name, getattr(self, name), least, LARGEST_NUMBER)
         if type(self.groups) is not int or self.groups < 1:
             raise ValueError(f"groups must be whole and at least 1, got groups={self.groups!r}")
         # Two comparisons rather than math.isfinite, which a tracing compiler cannot follow when the scale is symbolic.
         number = isinstance(self.offset_scale, int | float) and not isinstance(self.offset_scale, bool)
-        if not (number and -sys.float_info.max <= self.offset_scale <= sys.float_info.max):
-            raise ValueError(f"offset_scale must be a finite number, got offset_scale={self.offset_scale!r}")
+        if not (number and -LARGEST_SCALE <= self.offset_scale <= LARGEST_SCALE):
+            raise ValueError(f"offset_scale must be a finite number, got offset_scale={self.offset_scale!r}; float32 ends at 3.4e38")
         if type(self.remove_center) is not bool:
             raise ValueError(f"remove_center must be True or False, got remove_center={self.remove_center!r}")
         self._check_center()
@@ -70,6 +70,8 @@ def pair(name: str, value: int | Pair) -> Pair:
     raise ValueError(f"{name} must be a whole number or a (height, width) pair, got {name}={value!r}")
 
 
-def _check_pair(name: str, value: Pair, least: int) -> None:
+def _check_pair(name: str, value: Pair, least: int, most: int) -> None:
     if len(value) != 2 or any(type(number) is not int or number < least for number in value):
         raise ValueError(f"{name} must be whole and at least {least} in both directions, got {name}={value!r}")
+    if max(value) > most:
+        raise ValueError(f"{name} must be at most {most} in both directions, got {name}={value!r}")

@@ -61,7 +61,9 @@ class DCNv3(nn.Module):
         unshared_weights: bool = False,
     ) -> None:
         super().__init__()
-        _check_sizes(channels, groups, kernel_size, dw_kernel_size)
+        _check_sizes(channels=channels, groups=groups, kernel_size=kernel_size, dw_kernel_size=dw_kernel_size)
+        if remove_center and kernel_size == 1:
+            raise ValueError("remove_center needs an odd kernel of more than one point, got kernel_size=1, remove_center=True")
         if mask_activation not in MASK_ACTIVATIONS:
             raise ValueError(f"mask_activation must be one of {', '.join(MASK_ACTIVATIONS)}, got {mask_activation!r}")
         self.channels, self.groups, self.kernel_size = channels, groups, kernel_size
@@ -139,7 +141,11 @@ class DCNv3(nn.Module):
         return torch.lerp(sampled.unflatten(-1, grouped), value, share.unsqueeze(-1)).flatten(3)
 
 
-def _check_sizes(channels: int, groups: int, kernel_size: int, dw_kernel_size: int) -> None:
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if type(size) is not int:
+            raise ValueError(f"{name} must be a whole number, got {name}={size!r}")
+    channels, groups, kernel_size, dw_kernel_size = sizes.values()
     if groups < 1 or channels < 1 or channels % groups:
         raise ValueError(f"groups must divide channels, got channels={channels}, groups={groups}")
     for name, size in (("kernel_size", kernel_size), ("dw_kernel_size", dw_kernel_size)):

@@ -83,6 +83,8 @@ def _arguments(*shapes_and_geometry: Any) -> Arguments:
 
 def _checked_arguments(value: torch.Size, offset: torch.Size, mask: torch.Size, softmax: bool, *arguments: Any) -> Arguments:
     geometry = _new_geometry(*arguments)
+    if type(softmax) is not bool:
+        raise ValueError(f"softmax must be True or False, got softmax={softmax!r}")
     _check_shapes(value, offset, mask, geometry)
     return arguments_of(geometry, softmax)
 
@@ -117,14 +119,20 @@ def _same_padding(kernel_size: Pair, dilation: Pair) -> Pair:
 
 
 def _check_tensors(tensors: tuple[Tensor, Tensor, Tensor]) -> None:
-    device = tensors[0].device
-    for tensor in tensors:
-        if tensor.dim() != 4 or tensor.dtype not in TYPES or tensor.layout is not DENSE or tensor.device != device:
-            _refuse_tensor(*tensors)
+    try:
+        device = tensors[0].device
+        for tensor in tensors:
+            if tensor.dim() != 4 or tensor.dtype not in TYPES or tensor.layout is not DENSE or tensor.device != device:
+                _refuse_tensor(*tensors)
+    except AttributeError:
+        _refuse_tensor(*tensors)
+        raise
 
 
 def _refuse_tensor(value: Tensor, offset: Tensor, mask: Tensor) -> None:
     for name, tensor in (("value", value), ("offset", offset), ("mask", mask)):
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} must be a tensor, got {name} of type {type(tensor).__name__}")
         if tensor.dim() != 4:
             raise ValueError(f"{name} must have 4 dimensions (N, H, W, channels), got {name}.shape={tuple(tensor.shape)}")
         if tensor.dtype not in TYPES:

@@ -106,12 +106,12 @@ def _mix_by_matrix(planes: Tensor, cells: Sequence[Tensor], weights: Sequence[Te
     matrix = planes.new_zeros(n, height, width, groups, planes.shape[1])
     for cell, weight in zip(cells, weights, strict=True):
         matrix.scatter_add_(-1, cell, weight)
-    with _without_autocast(planes.device.type):
+    with without_autocast(planes.device.type):
         mixed = torch.matmul(matrix.flatten(1, 2).transpose(1, 2), planes.transpose(1, 2))
     return mixed.transpose(1, 2).reshape(n, height, width, groups * planes.shape[-1])
 
 
-def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+def without_autocast(device_type: str) -> AbstractContextManager[object]:
     """Products keep their operands' precision in here; the meta device knows no autocast."""
     return torch.autocast(device_type, enabled=False) if torch.amp.is_autocast_available(device_type) else nullcontext()
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from dcnv3.backends import has_kernel
 from dcnv3.geometry import Geometry, Pair
-from dcnv3.reference import dcnv3_reference
+from dcnv3.reference import dcnv3_reference, without_autocast
 
 GEOMETRY = (
     "int[2] kernel_size, int[2] stride, int[2] padding, int[2] dilation, int groups, float offset_scale, bool remove_center, bool softmax"
@@ -74,6 +74,11 @@ class TransformedSample(torch.autograd.Function):
     backward = Sample.backward
 
     @staticmethod
+    def jvp(*_: Any) -> None:
+        """Refused, where `sample` cannot see the tangents: under another transform."""
+        _refuse_jvp()
+
+    @staticmethod
     def vmap(*_: Any) -> None:
         """Refused: the batch dimension is there for that."""
         _refuse_vmap()
@@ -127,6 +132,11 @@ class Gradients(torch.autograd.Function):
         raise NotImplementedError("dcnv3 can be differentiated once: its gradients have no gradients")
 
     @staticmethod
+    def jvp(*_: Any) -> None:
+        """Refused, as the forward pass is."""
+        _refuse_jvp()
+
+    @staticmethod
     def vmap(*_: Any) -> None:
         """Refused, as the forward pass is."""
         _refuse_vmap()
@@ -134,7 +144,11 @@ class Gradients(torch.autograd.Function):
 
 def _refuse_tangents(*tensors: Tensor) -> None:
     if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors):
-        raise NotImplementedError("dcnv3 has no forward-mode derivative: use backward, torch.func.grad or torch.func.vjp")
+        _refuse_jvp()
+
+
+def _refuse_jvp() -> None:
+    raise NotImplementedError("dcnv3 has no forward-mode derivative: use backward, torch.func.grad or torch.func.vjp")
 
 
 def _refuse_vmap(*_: Any) -> None:
@@ -146,7 +160,7 @@ def _refuse_vmap(*_: Any) -> None:
 def reference(value: Tensor, offset: Tensor, mask: Tensor, arguments: Sequence[Any]) -> Tensor:
     """The operator in plain PyTorch, differentiable as such; `arguments` as in GEOMETRY."""
     named = _named(arguments)
-    return dcnv3_reference(value, offset, _normalised(mask, named["groups"]) if arguments[-1] else mask, **named)
+    return dcnv3_reference(value, offset, _normalised(mask, named["groups"]) if arguments[-1] else mask, **named).contiguous()
 
 
 def _normalised(logits: Tensor, groups: int) -> Tensor:
@@ -164,9 +178,11 @@ def _forward_anywhere(value: Tensor, offset: Tensor, mask: Tensor, *arguments: A
 def _backward_anywhere(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     if _is_for_cpu_kernel(value):
         return torch.ops.dcnv3.backward(grad, value, offset, mask, *arguments)
-    with torch.enable_grad():
-        inputs = [tensor.detach().requires_grad_() for tensor in (value, offset, mask)]
-        return torch.autograd.grad(reference(*inputs, arguments), inputs, grad)
+    # Leaving inference mode turns differentiation on even where operators of a mode that watches them run without it.
+    with torch.inference_mode(False), without_autocast(value.device.type):
+        inputs = [(tensor.clone() if tensor.is_inference() else tensor.detach()).requires_grad_() for tensor in (value, offset, mask)]
+        gradients = torch.autograd.grad(reference(*inputs, arguments), inputs, grad)
+    return tuple(gradient.contiguous() for gradient in gradients)
 
 
 def _is_for_cpu_kernel(value: Tensor) -> bool:

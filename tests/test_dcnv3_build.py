@@ -1,5 +1,6 @@
 """How the CPU kernel comes to be on a machine: compiled once, kept, chosen, and done without where it cannot be had."""
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from dcnv3 import backends, build, cache
+from dcnv3 import DCNv3, backends, build, cache
 
 pytestmark = pytest.mark.xdist_group("dcnv3_build")
 ROOT = Path(__file__).parents[1]
@@ -35,6 +36,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def compiler(compiled: Path, tmp_path: Path) -> Path:
     """A compiler that notes each of its runs and copies what was compiled before."""
     return script(tmp_path / "compiler", f"echo run >> {tmp_path / 'runs'}", "sleep 0.3", TO_TARGET, f'cp {compiled} "$2"')
+
+
+def digest(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 TO_TARGET = 'while [ "$1" != -o ]; do shift; done'
@@ -79,6 +84,24 @@ def with_a_compiler_that_does_not_exist(folder: Path, _: str) -> tuple[dict[str,
     return {"CXX": "g++-of-yore"}, "no C++ compiler on PATH (looked for g++-of-yore)"
 
 
+def with_a_blank_for_a_compiler(folder: Path, _: str) -> tuple[dict[str, str], str]:
+    return {"CXX": " ", "PATH": str(folder)}, "no C++ compiler on PATH (looked for g++, c++, clang++)"
+
+
+def with_a_compiler_whose_quotation_does_not_end(folder: Path, _: str) -> tuple[dict[str, str], str]:
+    return {"CXX": 'g++ "-O2'}, '$CXX is no command: No closing quotation, got g++ "-O2'
+
+
+def with_a_compiler_that_writes_no_text(folder: Path, _: str) -> tuple[dict[str, str], str]:
+    return {"CXX": str(script(folder / "foreign", "printf 'error: \\377' >&2", "exit 1"))}, "failed with exit code 1: error: \ufffd"
+
+
+def with_a_linker_that_finds_the_disk_full(folder: Path, _: str) -> tuple[dict[str, str], str]:
+    words = "ld: No space left on device", "collect2: error: ld returned 1 exit status"
+    failing = script(folder / "failing", *(f"echo '{line}' >&2" for line in words), "exit 1")
+    return {"CXX": str(failing)}, "failed with exit code 1: ld: No space left on device; collect2: error: ld returned 1 exit status"
+
+
 def with_a_compiler_that_fails(folder: Path, _: str) -> tuple[dict[str, str], str]:
     failing = script(folder / "failing", "echo In file included from a.h: >&2", "echo 'a.h:1: error: sorry' >&2", "exit 3")
     return {"CXX": str(failing)}, f"{failing} failed with exit code 3: a.h:1: error: sorry"
@@ -96,6 +119,10 @@ def with_a_cache_that_cannot_be_locked(folder: Path, name: str) -> tuple[dict[st
 REASONS = [
     without_compiler,
     with_a_compiler_that_does_not_exist,
+    with_a_blank_for_a_compiler,
+    with_a_compiler_whose_quotation_does_not_end,
+    with_a_compiler_that_writes_no_text,
+    with_a_linker_that_finds_the_disk_full,
     with_a_compiler_that_fails,
     with_a_library_that_does_not_load,
     with_a_cache_that_cannot_be_locked,
@@ -120,6 +147,47 @@ def test_what_keeps_the_kernel_away_is_the_reason_for_the_reference(
     assert str(caught[0].message).endswith(found.reason)
 
 
+def test_the_warning_points_at_the_line_that_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing() -> backends.Backend:
+        raise build.BuildError("sorry")
+
+    monkeypatch.setitem(backends._FINDERS, "cpu", failing)
+    for call in (lambda: backends.backend(), lambda: DCNv3(8, 2)(torch.ones(1, 2, 2, 8))):
+        monkeypatch.setattr(backends, "_settled", {})
+        with pytest.warns(RuntimeWarning, match="sorry") as caught:
+            call()
+        assert caught[0].filename == __file__
+
+
+FORKED = """
+import os, signal, threading
+from dcnv3 import backends
+
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with backends._settling:
+        held.set()
+        done.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    backends.backend("mps")
+    os._exit(0)
+done.set()
+thread.join()
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_child_forked_while_another_thread_compiles_does_not_wait_for_it() -> None:
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
+
+
 def test_without_a_compiler_the_operator_works_after_one_warning(tmp_path: Path) -> None:
     variables, reason = without_compiler(tmp_path, "")
     warning = f"RuntimeWarning: dcnv3 runs its slow PyTorch reference on CPU tensors: {reason}"
@@ -134,7 +202,15 @@ def test_two_processes_that_start_together_compile_once_and_a_third_not_at_all(c
     assert runs(compiler) == 1
 
 
-@pytest.mark.parametrize("damage", [lambda path: os.truncate(path, 1000), lambda path: path.unlink(), lambda path: path.write_text("")])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: os.truncate(path, 1000),
+        lambda path: path.unlink(),
+        lambda path: path.write_text(""),
+        lambda path: digest(path).write_bytes(b"\xff"),
+    ],
+)
 def test_a_damaged_library_is_made_again_before_anyone_loads_it(
     damage: Callable[[Path], None], compiler: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,9 +229,35 @@ def test_a_library_from_a_machine_that_is_no_match_is_compiled_here(compiler: Pa
     first = outcome(started(tmp_path / "cache", CXX=str(compiler)))
     (path,) = (tmp_path / "cache").glob("*.so")
     path.write_text("made elsewhere")
-    path.with_name(f"{path.name}.sha256").write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+    digest(path).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
     assert outcome(started(tmp_path / "cache", CXX=str(compiler))) == first
     assert runs(compiler) == 2
+
+
+def test_a_file_that_cannot_be_discarded_is_made_anew_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setenv("DCNV3_CACHE", str(tmp_path))
+    old = cache.cached("file", lambda path: path.write_text("old"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", read_only)
+        cache.discard(old)
+    new = cache.cached("file", lambda path: path.write_text("new"))
+    assert (old.read_text(), new.read_text()) == ("old", "new")
+    assert new.parent != tmp_path
+
+
+def test_what_killed_processes_left_in_the_cache_goes_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DCNV3_CACHE", str(tmp_path))
+    left, another, foreign = (tmp_path / name for name in (".dcnv3-left", ".dcnv3-another", "tmpforeign"))
+    for folder in (left, another, foreign):
+        folder.mkdir()
+        (folder / "file").touch()
+    for folder in (left, foreign):
+        os.utime(folder, (0, 0))
+    cache.cached("file", lambda path: path.write_text("new"))
+    assert (left.exists(), another.exists(), foreign.exists()) == (False, True, True)
 
 
 def test_a_relative_cache_folder_counts_from_where_the_process_stands(

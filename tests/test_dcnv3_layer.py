@@ -177,6 +177,11 @@ def test_the_depthwise_convolution_looks_at_low_maps_in_bfloat16_as_in_float64(s
         ({"channels": 12, "groups": 5}, "groups must divide channels, got channels=12, groups=5"),
         ({"channels": 12, "groups": 3, "kernel_size": 4}, "kernel_size must be odd, got kernel_size=4"),
         ({"channels": 12, "groups": 3, "kernel_size": 9}, "kernel_size must be at most 7, got kernel_size=9"),
+        ({"channels": 12, "groups": 3, "kernel_size": (3, 3)}, r"kernel_size must be a whole number, got kernel_size=\(3, 3\)"),
+        (
+            {"channels": 12, "groups": 3, "kernel_size": 1, "remove_center": True},
+            "remove_center needs an odd kernel of more than one point",
+        ),
         ({"channels": 12, "groups": 3, "mask_activation": "tanh"}, "mask_activation must be one of softmax, sigmoid, got 'tanh'"),
         ({"channels": 12, "groups": 3, "dw_kernel_size": 2}, "dw_kernel_size must be odd, got dw_kernel_size=2"),
     ],

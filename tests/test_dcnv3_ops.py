@@ -88,6 +88,9 @@ def test_float_types_may_differ_and_the_result_has_the_values() -> None:
         ({"stride": 0}, r"stride must be whole and at least 1 .* got stride=\(0, 0\)"),
         ({"padding": -1}, r"padding must be whole and at least 0 .* got padding=\(-1, -1\)"),
         ({"dilation": (1, 0)}, r"dilation must be whole and at least 1 .* got dilation=\(1, 0\)"),
+        ({"dilation": 2**62}, r"dilation must be at most 16777216 in both directions, got dilation=\(4611686018427387904, "),
+        ({"offset_scale": 1e300}, r"offset_scale must be a finite number, got offset_scale=1e\+300; float32 ends at 3.4e38"),
+        ({"softmax": "no"}, r"softmax must be True or False, got softmax='no'"),
         ({"offset_scale": float("nan")}, r"offset_scale must be a finite number, got offset_scale=nan"),
         ({"kernel_size": 2, "remove_center": True}, r"remove_center needs an odd kernel .* got kernel_size=\(2, 2\)"),
         (
@@ -112,6 +115,9 @@ def test_a_tensor_that_does_not_fit_is_refused_by_name() -> None:
         ((value, offset, mask[..., :-1]), r"mask must be \(N, Ho, Wo, G·K\) = \(2, 5, 4, 27\) .* got mask.shape=\(2, 5, 4, 26\)"),
         ((value.to(torch.float8_e5m2), offset, mask), r"value must be floating-point, got value.dtype=torch.float8_e5m2; float32, float64"),
         ((value.to_sparse(), offset, mask), r"value must be dense, got value.layout=torch.sparse_coo"),
+        (([1.0], offset, mask), r"value must be a tensor, got value of type list"),
+        ((value, None, mask), r"offset must be a tensor, got offset of type NoneType"),
+        ((value, offset, mask.numpy()), r"mask must be a tensor, got mask of type ndarray"),
         ((value[:1], offset, mask), r"offset must be .* got offset.shape=\(2, 5, 4, 54\)"),
         ((value[..., :0], offset, mask), r"groups must divide value's channels, got groups=3, channels=0"),
     ):

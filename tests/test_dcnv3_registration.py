@@ -124,9 +124,13 @@ def _by_dual_number(function: Any, value: Tensor) -> None:
         function(forward_ad.make_dual(value, torch.ones_like(value)))
 
 
+def _by_hessian(function: Any, value: Tensor) -> None:
+    torch.func.hessian(lambda each: function(each).sum())(value)
+
+
 # PyTorch's own forward mode is written with what it has deprecated.
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("derive", [_by_transform, _by_dual_number])
+@pytest.mark.parametrize("derive", [_by_transform, _by_dual_number, _by_hessian])
 def test_a_forward_mode_derivative_is_refused_and_not_zero(derive: Any) -> None:
     value, offset, mask = (tensor.detach() for tensor in tensors())
     with pytest.raises(NotImplementedError, match="no forward-mode derivative"):
@@ -199,29 +203,41 @@ def test_a_copied_layer_works_in_many_threads() -> None:
 
 
 WITHOUT_KERNEL = """
-import torch
+import sys, torch
 from dcnv3 import backend, dcnv3
 
 assert backend().name == "reference"
 draw = torch.Generator().manual_seed(0)
-inputs = [torch.rand(2, 4, 4, last, generator=draw, dtype=torch.float64).requires_grad_() for last in (8, 36, 18)]
+size = int(sys.argv[1])
+inputs = [torch.rand(2, size, size, last, generator=draw, dtype=torch.float64).requires_grad_() for last in (8, 36, 18)]
 
 def function(*each):
     return dcnv3(*each, kernel_size=3, groups=2).sin()
 
 expected = function(*inputs)
 found = torch.compile(function, fullgraph=True, backend="aot_eager")(*inputs)
-bare = torch.ops.dcnv3.forward(*inputs, (3, 3), (1, 1), (1, 1), (1, 1), 2, 1.0, False, True)
+arguments = ((3, 3), (1, 1), (1, 1), (1, 1), 2, 1.0, False, True)
+bare = torch.ops.dcnv3.forward(*inputs, *arguments)
 torch.testing.assert_close(found, expected)
 torch.testing.assert_close(bare.detach().sin(), expected.detach())
 for mine, theirs in zip(*(torch.autograd.grad(out.sum(), inputs) for out in (found, expected)), strict=True):
     torch.testing.assert_close(mine, theirs)
+
+plain = [tensor.detach().float() for tensor in (bare, *inputs)]
+for operator, each in ((torch.ops.dcnv3.forward, inputs), (torch.ops.dcnv3.backward, plain)):
+    assert set(torch.library.opcheck(operator, (*each, *arguments)).values()) == {"SUCCESS"}
+wanted = torch.ops.dcnv3.backward(*plain, *arguments)
+for place in (torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16)):
+    with place:
+        found = torch.ops.dcnv3.backward(*(tensor.clone() for tensor in plain), *arguments)
+    assert all(map(torch.equal, found, wanted))
 """
 
 
-def test_compiled_and_bare_operators_work_without_a_kernel_too() -> None:
+@pytest.mark.parametrize("size", [4, 20], ids=["summed by matrix", "gathered"])
+def test_compiled_and_bare_operators_work_without_a_kernel_too(size: int) -> None:
     environment = {**os.environ, backends.CPU_VARIABLE: backends.REFERENCE}
-    subprocess.run([sys.executable, "-c", WITHOUT_KERNEL], check=True, env=environment, timeout=120)
+    subprocess.run([sys.executable, "-c", WITHOUT_KERNEL, str(size)], check=True, env=environment, timeout=120)
 
 
 DISTRIBUTED = """
