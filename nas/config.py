@@ -1,17 +1,19 @@
 """What makes a study what it is: space, proxy, objectives, screen, sampler and seed, storable as JSON and readable from YAML."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, ValidationInfo, field_validator, model_validator
 
 from searchspace.cost import COST_METRICS
 from searchspace.formats import is_file, read_mapping
 from searchspace.score_table import SCORE_TABLE, known_scores
 from searchspace.space import SearchSpace
-from searchspace.spaces import space_from_dict, stacking_space
+from searchspace.space_text import check_keys, from_mapping, with_fraction
+from searchspace.spaces import SPACES, space_from_dict, stacking_space
 from studies.constraints import Constraint, check_constraints
 from studies.halving import Halving
 from studies.records import METRICS, Objective
@@ -80,37 +82,26 @@ class StudyConfig(BaseModel):
     @field_validator("space", mode="before")
     @classmethod
     def _read_space(cls, value: Any) -> Any:
-        return space_from_dict(value) if isinstance(value, dict) else value
+        if isinstance(value, SearchSpace):
+            return value
+        return SPACES[value]() if isinstance(value, str) and value in SPACES else space_from_dict(value)
 
-    @field_validator("proxy", mode="before")
+    @field_validator("proxy", "screen", "latency", "halving", mode="before")
     @classmethod
-    def _read_proxy(cls, value: Any) -> Any:
-        return ProxyConfig.from_dict(value) if isinstance(value, dict) else value
-
-    @field_validator("screen", mode="before")
-    @classmethod
-    def _read_screen(cls, value: Any) -> Any:
-        return Screen(**value) if isinstance(value, dict) else value
-
-    @field_validator("latency", mode="before")
-    @classmethod
-    def _read_latency(cls, value: Any) -> Any:
-        return LatencyConfig(**value) if isinstance(value, dict) else value
-
-    @field_validator("halving", mode="before")
-    @classmethod
-    def _read_halving(cls, value: Any) -> Any:
-        return Halving(**value) if isinstance(value, dict) else value
+    def _read_record(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None, "a field's validator knows its field"
+        left_out = value is None and cls.model_fields[info.field_name].default is None
+        return value if left_out or is_dataclass(value) else _READ[info.field_name](value)
 
     @field_validator("require", mode="before")
     @classmethod
     def _read_require(cls, values: Any) -> Any:
-        return tuple(map(_read_constraint, values)) if isinstance(values, list | tuple) else values
+        return tuple(map(_read_constraint, _listed(values, '["top1>=90%"]')))
 
     @field_validator("objectives", mode="before")
     @classmethod
     def _read_objectives(cls, values: Any) -> Any:
-        return tuple(map(_read_objective, values)) if isinstance(values, list | tuple) else values
+        return tuple(map(_read_objective, _listed(values, "[top1, flops]")))
 
     @field_validator("objectives")
     @classmethod
@@ -211,10 +202,12 @@ class StudyConfig(BaseModel):
     def from_dict(cls, values: Any, *, source: str = "study configuration") -> Self:
         """The configuration of a dictionary; ValueError names source, key and rule."""
         if not isinstance(values, dict):
-            raise ValueError(f"{source}: expected a mapping of space, proxy, objectives, sampler, seed; got {type(values).__name__}")
+            got = "nothing" if values is None else type(values).__name__
+            raise ValueError(f"{source}: expected a mapping of {', '.join(cls.model_fields)}; got {got}")
         try:
+            check_keys(values, cls.model_fields)
             return cls(**values)
-        except (ValidationError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{source}: {first_problem(error)}") from None
 
     @classmethod
@@ -239,17 +232,31 @@ def first_problem(error: Exception) -> str:
     return f"{where}: {said}" if where else said
 
 
-def _read_objective(value: Any) -> Any:
+def _listed(values: Any, example: str) -> Sequence[Any]:
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"write a list such as {example}, got {values!r}")
+    return values
+
+
+def _read_screen(value: Any) -> Screen:
+    return from_mapping(Screen, with_fraction(value, "keep"))
+
+
+def _read_objective(value: Any) -> Objective:
     if isinstance(value, str):
         return Objective.of(value)
-    if isinstance(value, dict):
-        return Objective(**value)
-    return value
+    return value if isinstance(value, Objective) else from_mapping(Objective, value)
 
 
-def _read_constraint(value: Any) -> Any:
+def _read_constraint(value: Any) -> Constraint:
     if isinstance(value, str):
         return Constraint.parse(value)
-    if isinstance(value, dict):
-        return Constraint.from_dict(value)
-    return value
+    return value if isinstance(value, Constraint) else from_mapping(Constraint, value)
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "proxy": ProxyConfig.from_dict,
+    "screen": _read_screen,
+    "latency": partial(from_mapping, LatencyConfig),
+    "halving": partial(from_mapping, Halving),
+}

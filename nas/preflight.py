@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.config import StudyConfig
 from nas.engine import ENGINES
@@ -18,6 +19,9 @@ from nas.premeasure import check_premeasuring
 from searchspace.cost import COST_METRICS, cost
 from searchspace.feasible import FeasibleSet
 from searchspace.model_config import ModelConfig
+from searchspace.space import SearchSpace
+from studies.constraints import Constraint, check_constraints
+from studies.records import METRICS
 from trainer.dataset_spec import SOURCES, parse_dataset
 
 log = logging.getLogger(__name__)
@@ -39,6 +43,8 @@ class Asked:
             raise ValueError(f"unknown engine {self.engine!r}; known: {', '.join(ENGINES)}")
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
+        if self.cpus is not None:
+            Slots(cpus=self.cpus)  # its rules are ours
         check_address(self.ray_address)
         if self.engine != "local":
             return
@@ -50,14 +56,27 @@ class Asked:
 
 
 def check_candidates(config: StudyConfig) -> None:
-    """ValueError unless the space has feasible candidates whose proxies can be built and measured."""
+    """ValueError unless the space has feasible candidates that can meet the study's bounds, and whose proxies can be built and measured."""
     feasible = config.space.feasible_set()
+    _check_reachable(config.require, config.space)
     check_premeasuring(config, len(feasible))
     for model in _architectures(feasible):
         if config.trains or config.scores:
             cost(config.proxy.proxy_of(model), config.proxy.image_size)
         if config.latency_setting is not None:
             cost(model, config.latency.image_size)
+
+
+def check_until(until: Sequence[Constraint], config: StudyConfig) -> None:
+    """ValueError where no trial of a study can end its search so, and where only one that is bad enough in an objective would."""
+    check_constraints(until, config.reported)
+    _check_reachable(until, config.space)
+    better = {objective.metric: ">=" if objective.direction == "maximize" else "<=" for objective in config.objectives}
+    for bound in until:
+        if (sense := better.get(bound.metric, bound.sense)) != bound.sense:
+            wish = "larger" if sense == ">=" else "smaller"
+            written = bound.text.replace(bound.sense, sense)
+            raise ValueError(f"until {bound.text} says nothing of success: the study looks for a {wish} {bound.metric}; write {written}")
 
 
 def check_answers(config: StudyConfig, evaluate: Evaluator, asked: Asked) -> None:
@@ -110,6 +129,30 @@ def data_bytes(config: StudyConfig) -> int:
     from trainer.packing.cache import opened
 
     return int(opened(spec, config.proxy.image_size).images.nbytes)
+
+
+def _check_reachable(bounds: Sequence[Constraint], space: SearchSpace) -> None:
+    """ValueError, with what comes nearest, where no feasible candidate meets all bounds on what its architecture costs."""
+    exact = [bound for bound in bounds if METRICS[bound.metric].origin == "cost"]
+    if not exact:
+        return
+    feasible = space.feasible_set()
+    misses = np.maximum.reduce([_miss(bound, feasible.costs(bound.metric)) for bound in exact])
+    nearest = int(np.argmin(misses))
+    if misses[nearest] <= 0:
+        return
+    built = feasible.candidate(nearest).config
+    assert built is not None, "a feasible candidate has been built"
+    metrics = list(dict.fromkeys(bound.metric for bound in exact))
+    sizes = ", ".join(f"{metric} {feasible.costs(metric)[nearest]:,.0f}" for metric in metrics)  # all digits: a bound to be met
+    asked = " and ".join(bound.text for bound in exact)
+    setting = space.memory_setting if "memory" in metrics else ""
+    raise ValueError(f"no feasible candidate of space {space.name} meets {asked}; the nearest is {built.short_name} with {sizes}{setting}")
+
+
+def _miss(bound: Constraint, costs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each cost is beyond a bound as a share of the cost, (n,); at most 0 where it is met."""
+    return (costs - bound.bound) / costs if bound.sense == "<=" else (bound.bound - costs) / costs
 
 
 def _architectures(feasible: FeasibleSet) -> Iterator[ModelConfig]:

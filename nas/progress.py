@@ -23,7 +23,7 @@ class ProgressView:
         self._live = Live(console=self._console, refresh_per_second=4, transient=True) if self._console.is_terminal else None
         self._lines = 0
         self._stage: str | None = None
-        self._ended: str | None = None
+        self._announced = self._ended = False
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -42,7 +42,8 @@ class ProgressView:
             self._say_end(progress, f"has its {_trials(progress.done)}; nothing is left to do")
         elif self._live is not None:
             self._live.update(self._panel(progress))
-        elif progress.last is None and not progress.running:
+        elif not self._announced and progress.last is None and not progress.running:
+            self._announced = True
             before = f"; {progress.done} done before" if progress.done else ""
             chosen = f"; {progress.sampler}" if progress.sampler else ""
             self._console.print(
@@ -55,9 +56,9 @@ class ProgressView:
             self._say_end(progress, f"ends here: {progress.ended}")
 
     def _say_end(self, progress: Progress, text: str) -> None:
-        """Why nothing more happens, once."""
-        if text != self._ended:
-            self._ended = text
+        """Why nothing more happens, once: the text may hold a clock that goes on."""
+        if not self._ended:
+            self._ended = True
             self._console.print(f"study {progress.study!r} {text}", markup=False, soft_wrap=True)
 
     def _show_stage(self, progress: Progress, stage: str) -> None:

@@ -37,7 +37,8 @@ def parse_fraction(text: str, *, whole: bool = False) -> float:
     except ValueError:
         raise ValueError(f"not a fraction: {text!r}; write a percentage such as 2% or a number such as 0.02") from None
     if not (0 < value <= 1 if whole else 0 <= value < 1):
-        raise ValueError(f"a fraction must lie in {'(0, 1]' if whole else '[0, 1)'} here, got {text!r}")
+        interval, example = ("(0, 1]", "50% or 0.5") if whole else ("[0, 1)", "2% or 0.02")
+        raise ValueError(f"a fraction must lie in {interval} here, got {text!r}; write {example}")
     return value
 
 

@@ -1,13 +1,19 @@
-"""The parts of a space as a study file writes them: domains as lists or ranges, sizes as text, each error naming its key."""
+"""The parts of a study file as people write them: records by their keys, domains and sizes as text, each error naming its key."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from searchspace.quantity import parse_integers
+from searchspace.quantity import parse_fraction, parse_integers
 from searchspace.sizes import Limit, Target
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Domain = tuple[Any, ...]
+Record = TypeVar("Record", bound="DataclassInstance")
 RANGES = ("channels", "group_channels", "l1", "l3", "kernel_size")  # the domains of whole numbers
 
 
@@ -18,6 +24,35 @@ def naming(key: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError) as error:
         raise ValueError(f"{key}: {error}") from None
+
+
+def check_keys(values: Mapping[Any, Any], known: Collection[str]) -> None:
+    """ValueError for the first unknown key, with the known ones and the one that it was perhaps meant to be."""
+    for key in values:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(f"unknown key {key!r}{hint}; known: {', '.join(known)}")
+
+
+def from_mapping(kind: type[Record], values: Any) -> Record:
+    """The record that a mapping of its fields writes; ValueError for anything else, and for keys that are unknown or missing."""
+    names = [field.name for field in fields(kind)]
+    if not isinstance(values, Mapping):
+        raise ValueError(f"write a mapping of {', '.join(names)}; got {values!r}")
+    check_keys(values, names)
+    needed = [field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING]
+    if missing := [name for name in needed if name not in values]:
+        raise ValueError(f"the key {missing[0]} is missing, got {', '.join(values) or 'none'}")
+    return kind(**values)
+
+
+def with_fraction(values: Any, key: str) -> Any:
+    """A mapping with the fraction in (0, 1] that may stand under a key as text, such as `50%`, read; all else as it is."""
+    if not isinstance(values, Mapping) or not isinstance(values.get(key), str):
+        return values
+    with naming(key):
+        return {**values, key: parse_fraction(values[key], whole=True)}
 
 
 def read_domains(value: Any) -> dict[str, Domain]:
@@ -39,7 +74,7 @@ def read_target(value: Any) -> Target | None:
         if isinstance(value, str):
             return Target.parse(value)
         if isinstance(value, Mapping):
-            return Target(**value)
+            return from_mapping(Target, value)
         raise ValueError(f"write a text such as 30M or flops=5G, or a mapping of value, metric and tolerance; got {value!r}")
 
 
@@ -53,7 +88,7 @@ def read_limits(values: Any) -> tuple[Limit, ...]:
 
 def _limit(value: Any) -> Limit:
     if isinstance(value, Mapping):
-        return Limit(**value)
+        return from_mapping(Limit, value)
     if isinstance(value, str):
         return Limit.parse(value)
     raise ValueError(f"write a text such as flops<=5G, or a mapping of metric and value; got {value!r}")

@@ -1,7 +1,7 @@
 """The spaces by name: `stacking` over (C1, C', L1, L3), `wide` with more of it, `scaling` over φ and widths, `single` of one variant."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 from searchspace.exponents import Exponents
@@ -14,7 +14,7 @@ from searchspace.scaling_rule import SCALING, check_more_than_base
 from searchspace.scaling_setting import Scaling
 from searchspace.sizes import Limit, Target
 from searchspace.space import BATCH_SIZE, Params, Rule, SearchSpace, Value, no_reason, no_size_error
-from searchspace.space_text import naming, read_domains, read_limits, read_target
+from searchspace.space_text import check_keys, naming, read_domains, read_limits, read_target
 from searchspace.stacking_rule import STACKING, check_domains
 from searchspace.styles import style_of
 
@@ -108,13 +108,18 @@ def single_space(name: str, config: ModelConfig) -> SearchSpace:
 SPACES: Mapping[str, Callable[..., SearchSpace]] = {"stacking": stacking_space, "wide": wide_stacking_space, "scaling": scaling_space}
 
 
-def space_from_dict(values: Mapping[str, Any]) -> SearchSpace:
+def space_from_dict(values: Any) -> SearchSpace:
     """The space that `SearchSpace.to_dict` or a user wrote, who may write ranges and sizes as text; ValueError names the wrong key."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"write {', '.join(SPACES)} or a mapping of {', '.join(SPACE_KEYS)}; got {values!r}")
     rest = dict(values)
     name = rest.pop("name", None)
+    if name in SPACES and name not in RULES:
+        raise ValueError(f"the space {name!r} takes no settings: write space: {name}, or name: stacking with its domains")
     if name not in RULES:
         raise ValueError(f"unknown space {name!r}; known: {', '.join(RULES)}")
     try:
+        check_keys(values, SPACE_KEYS)
         target, limits = read_target(rest.pop("target", None)), read_limits(rest.pop("limits", []))
         domains, base = read_domains(rest.pop("domains", {})), _read_base(rest.pop("base", None))
         scaling = _read_scaling(rest.pop("scaling", None), name)
@@ -138,6 +143,8 @@ def _read_scaling(value: Any, space: str) -> Scaling | None:
     with naming("scaling"):
         if value is not None and space != "scaling":
             raise ValueError(f"only a scaling space has such a setting, got one for the space {space!r}")
+        if isinstance(value, Mapping):
+            check_keys(value, [field.name for field in fields(Scaling)])
         return value if value is None or isinstance(value, Scaling) else Scaling.from_dict(value)
 
 
@@ -153,4 +160,5 @@ def _build_single(space: SearchSpace, params: Params) -> ModelConfig:
 
 
 SINGLE = Rule(_check_single, _build_single, no_size_error, no_reason)
+SPACE_KEYS = tuple(field.name for field in fields(SearchSpace) if field.name != "rule")
 RULES: Mapping[str, Rule] = {"stacking": STACKING, "scaling": SCALING, "single": SINGLE}

@@ -183,7 +183,7 @@ def test_auto_says_what_it_chose_and_why() -> None:
         return sampler.name, sampler.why
 
     n = len(feasible)
-    assert chosen(n, *TWO) == ("exhaustive", f"the {n} feasible candidates are no more than the {n} trials asked for")
+    assert chosen(n, *TWO) == ("exhaustive", f"all {n} feasible candidates are tried")
     assert chosen(n - 1, *TWO) == ("known-cost", "only one objective is unknown before training")
     assert chosen(None, *TWO)[0] == "known-cost"
     assert chosen(50, "top1", "loss") == ("tpe", "2 objectives, 2 of them unknown before training")

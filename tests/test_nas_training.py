@@ -32,6 +32,7 @@ def test_a_variant_is_trained_recorded_and_measured_again_from_its_file(
     monkeypatch.chdir(tmp_path)
     code, out, err = nas(monkeypatch, capsys, "train", SMALL, *QUICK, "--name", "small", "--format", "json")
     assert code == 0, err
+    assert "candidate" not in err
     (trained,) = json.loads(out)
     *_, expected = run_proxy(
         load_variant(SMALL), full_proxy(load_variant(SMALL), dataset="digits", recipe="proxy", epochs=3, batch_size=32), seed=0
@@ -130,7 +131,10 @@ def test_a_published_variant_is_trained_as_published_unless_told_otherwise() -> 
     ("arguments", "message"),
     [
         (["train", SMALL, "--dataset", "imagefolder:nowhere"], "nowhere"),
-        (["train", SMALL, *QUICK, "--processes", "0"], "processes must be at least 1, got 0"),
+        (["train", SMALL, "--processes", "0"], "Invalid value for '--processes': Input should be greater than or equal to 1"),
+        (["train", SMALL, *QUICK, "--threads", "0"], "Invalid value for '--threads': Input should be greater than or equal to 1"),
+        (["train", SMALL, "--seed", "-1"], "Invalid value for '--seed': Input should be greater than or equal to 0"),
+        (["train", SMALL, "--seed", "4294967296"], "Invalid value for '--seed': Input should be less than or equal to 4294967295"),
         (["train", SMALL, *QUICK, "--recipe", "magic"], "unknown recipe 'magic'"),
         (["evaluate", SMALL, "--weights", "absent.safetensors"], "absent.safetensors"),
     ],
@@ -142,4 +146,30 @@ def test_what_cannot_be_trained_or_measured_is_one_line(
     code, out, err = nas(monkeypatch, capsys, *arguments)
     assert code == 1
     assert out == ""
-    assert message in err.splitlines()[-1]
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_a_training_in_no_process_is_refused(tmp_path: Path) -> None:
+    document = variant_document(SMALL)
+    with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
+        train(document, full_proxy(document.config, dataset="digits"), out=tmp_path / "out", processes=0)
+
+
+def test_a_measurement_says_how_it_looked_at_images_and_what_of_it_is_assumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    document, url = variant_document(SMALL), f"sqlite:///{tmp_path / 'nas.db'}"
+    proxy = full_proxy(document.config, dataset="digits", recipe="proxy", epochs=1, batch_size=32, threads=1)
+    train(document, proxy, out=tmp_path, name="s", store=url)
+    code, out, err = nas(monkeypatch, capsys, "export", "s", "--trial", "0", "--format", "huggingface", "--weights", ".", "--out", "v")
+    assert code == 0, err
+    folder = tmp_path / "v" / "s-trial-0"
+    command = ["evaluate", str(folder), "--weights", str(folder / "model.safetensors")]
+    assert nas(monkeypatch, capsys, *command)[1].rstrip().endswith("\n32 px, recipe proxy")
+    (row,) = json.loads(nas(monkeypatch, capsys, *command, "--format", "json")[1])
+    assert (row["image_size"], row["recipe"]) == (32, "proxy")
+    (folder / "provenance.json").unlink()
+    out = " ".join(nas(monkeypatch, capsys, *command, "--image-size", "64")[1].split())
+    assert "64 px, recipe published; --recipe assumed: nothing with the weights says how they were trained" in out

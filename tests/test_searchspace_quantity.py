@@ -46,5 +46,7 @@ def test_a_malformed_range_says_how_to_write_one(text: str) -> None:
 def test_percentages_and_numbers_are_fractions() -> None:
     assert parse_fraction("2%") == parse_fraction("0.02") == 0.02
     for text in ("two", "100%", "-1%", "nan"):
-        with pytest.raises(ValueError, match="fraction"):
+        with pytest.raises(ValueError, match=r"fraction.*; write .*2%.* or .*0\.02"):
             parse_fraction(text)
+    with pytest.raises(ValueError, match=r"must lie in \(0, 1\] here, got '2'; write 50% or 0.5"):
+        parse_fraction("2", whole=True)

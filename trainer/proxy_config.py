@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from searchspace.model_config import ModelConfig
 from searchspace.recipes import RECIPES
+from searchspace.space_text import from_mapping, with_fraction
 from trainer.dataset_spec import parse_dataset
 
 MIN_IMAGE_SIZE = 32  # four stages: a smaller image ends in an empty map
@@ -87,11 +88,9 @@ class ProxyConfig:
         return {name: getattr(self, name) for name, default in YOUNGER.items() if getattr(self, name) != default}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The configuration that `to_dict` wrote; ValueError names unknown keys."""
-        if unknown := sorted(set(values) - {field.name for field in fields(cls)}):
-            raise ValueError(f"unknown proxy settings {unknown}")
-        return cls(**values)
+    def from_dict(cls, values: Any) -> Self:
+        """The configuration that `to_dict` or a user wrote, who may write `50%` of the data; ValueError names unknown keys."""
+        return from_mapping(cls, with_fraction(values, "train_fraction"))
 
 
 def check_device(device: object) -> None:

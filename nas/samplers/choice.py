@@ -39,8 +39,7 @@ def is_range(values: Sequence[Value]) -> bool:
 
 def _automatic(config: StudyConfig, feasible: int, trials: int | None) -> tuple[str, str]:
     if trials is not None and feasible <= trials:
-        asked = "trials" if config.seeds == 1 else f"candidates with {config.seeds} seeds"
-        return "exhaustive", f"the {feasible:,} feasible candidates are no more than the {trials:,} {asked} asked for"
+        return "exhaustive", "the only feasible candidate is tried" if feasible == 1 else f"all {feasible:,} feasible candidates are tried"
     if len(unknown_objectives(config)) == 1:
         return "known-cost", "only one objective is unknown before training"
     if len(config.objectives) == 1:
