@@ -110,7 +110,8 @@ def _chosen(choice: Choice, store: str) -> tuple[Study | None, list[VariantDocum
     study = open_study(choice.study, store=Store(store, create=False))
     trials = [study.trial(number) for number in ([trial.number for trial in study.front()] if choice.front else choice.trials)]
     if not trials:
-        raise NasError(f"study {study.name!r} has no complete trial, so its front is empty")
+        bounds = " and ".join(bound.text for bound in study.constraints)
+        raise NasError(f"study {study.name!r} has no complete trial{f' that meets {bounds}' if bounds else ''}, so its front is empty")
     return study, [trial_document(study, trial) for trial in trials]
 
 

@@ -50,6 +50,8 @@ def _columns(metric: str) -> list[Column]:
     return [
         text_column("name", ""),
         Column("phi", "φ", "{:.4g}".format),
+        Column("phi_width", "φ of width", "{:.2f}".format, optional=True),
+        Column("phi_depth", "φ of depth", "{:.2f}".format, optional=True),
         text_column("variant", "C1,C',L1,L3"),
         text_column("style", "style"),
         text_column("widths", "widths", optional=True),
@@ -57,8 +59,6 @@ def _columns(metric: str) -> list[Column]:
         *map(metric_column, ALWAYS),
         *_size_columns(metric),
         Column("size_error", "size error", "{:+.1%}".format),
-        Column("phi_width", "φ of width", "{:.2f}".format),
-        Column("phi_depth", "φ of depth", "{:.2f}".format),
     ]
 
 

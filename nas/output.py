@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 Format = Literal["table", "json", "csv"]
 Row = Mapping[str, Any]
 PAGE = 140  # columns where nobody has a terminal
+FOLDED = 20  # characters that a folding value is given at least
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A key of the rows, its heading, and how its values read in a table; JSON and CSV carry plain values.
 
-    A table leaves `optional` columns out, the last first, where the terminal is too narrow, and never shows `plain` ones.
+    A table leaves `optional` columns out, the last first, where the terminal is too narrow, and never shows `plain` ones. What `folds` may
+    take several lines, and headings where nothing else helps; all values else stand whole, in a table wider than the terminal if need be.
     """
 
     key: str
@@ -106,32 +108,64 @@ def print_commands(commands: Sequence[tuple[str, str]]) -> None:
     console.print("\n".join(["Next:", *lines]), markup=False, soft_wrap=True)
 
 
+def print_text(text: str) -> None:
+    """Print a sentence, broken between words where a terminal ends and nowhere else."""
+    from rich.console import Console
+
+    _console(Console).print(text, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+
+
 def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str, caption: str) -> None:
     from rich.console import Console
 
     console = _console(Console)
     shown = [column for column in columns if not column.plain]
-    table = _table(rows, shown, title, caption)
-    unbounded = console.options.update_width(10_000)
-    while console.measure(table, options=unbounded).maximum > console.width and any(column.optional for column in shown):
+    least = _least_widths(rows, shown)
+    while _total(least) > console.width and any(column.optional for column in shown):
         shown.remove([column for column in shown if column.optional][-1])
-        table = _table(rows, shown, title, f"{caption}\n(a wider terminal shows more; --format csv shows all)".strip())
-    console.print(table)
+        least = _least_widths(rows, shown)
+    if len(shown) < sum(not column.plain for column in columns):
+        caption = f"{caption}\n(a wider terminal shows more; --format csv shows all)".strip()
+    if _total(least) > console.width:
+        least = _least_widths(rows, shown, folded_headings=True)
+    console.size = (max(_total(least), console.width), console.height)  # rich would cut off what goes beyond
+    console.print(_table(rows, shown, least, title, caption))
+
+
+def _least_widths(rows: Sequence[Row], columns: Sequence[Column], *, folded_headings: bool = False) -> list[int]:
+    """What each column needs so that nothing but what folds is broken, in characters of a terminal."""
+    from rich.cells import cell_len
+
+    widths = []
+    for column in columns:
+        values = max((cell_len(_shown(column, row.get(column.key))) for row in rows), default=0)
+        heading = max(map(cell_len, column.label.split() if folded_headings else [column.label]), default=0)
+        widths.append(max(heading, min(values, FOLDED) if column.folds else values))
+    return widths
+
+
+def _total(widths: Sequence[int]) -> int:
+    """The width of a table with such columns: each has a space on either side, and one stands between two and at either edge."""
+    return sum(widths) + 3 * len(widths) + 1
 
 
 def _console(console: Callable[..., "Console"]) -> "Console":
     return console(highlight=False, width=None if sys.stdout.isatty() else PAGE)
 
 
-def _table(rows: Sequence[Row], columns: Sequence[Column], title: str, caption: str) -> "Table":
+def _table(rows: Sequence[Row], columns: Sequence[Column], widths: Sequence[int], title: str, caption: str) -> "Table":
+    """A table of columns with these widths; what folds takes what is left of the terminal."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, caption=caption or None, title_justify="left", caption_justify="left")
-    for column in columns:
-        table.add_column(column.label, justify="left" if column.left else "right", overflow="fold", no_wrap=not column.folds)
-    for row in rows:  # Text, not markup: a study may be called [bold]
+    # Text, not markup: a study may be called [bold]
+    above, below = (Text(text, style) if text else None for text, style in ((title, "table.title"), (caption, "table.caption")))
+    table = Table(box=box.SIMPLE_HEAD, title=above, caption=below, title_justify="left", caption_justify="left")
+    for column, width in zip(columns, widths, strict=True):
+        justify: Literal["left", "right"] = "left" if column.left else "right"
+        table.add_column(Text(column.label), justify=justify, overflow="fold", width=None if column.folds else width)
+    for row in rows:
         table.add_row(*(Text(_shown(column, row.get(column.key))) for column in columns))
     return table
 
@@ -147,7 +181,7 @@ def _shown(column: Column, value: Any) -> str:
 VARIANT = (text_column("variant", "C1,C',L1,L3"), text_column("style", "style", optional=True))
 _REASONS = (
     Column("count", "how many"),
-    text_column("which", "which"),
+    text_column("which", "which", folds=True),
     text_column("state", "state"),
     text_column("reason", "reason", folds=True),
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 from nas.errors import NasError
+from searchspace.formats import read_document
 
 Content = str | bytes | Callable[[Path], object]  # text, bytes, or what writes the file itself
 
@@ -14,12 +15,13 @@ def place(out: Path, files: Mapping[str, Content]) -> Path:
     """Write `files`, by their path below `out`, beside their place and move them there when all are whole; return the file or folder.
 
     All belong to one entry of `out`: a single file, or a folder. A file or folder of an earlier export is replaced. NasError where `out`
-    cannot be written and where the folder holds files that this export does not write.
+    cannot be written, where the folder holds files that this export does not write, and where the file there is no variant.
     """
     entry = _entry(files)
     target = out / entry
     try:
         out.mkdir(parents=True, exist_ok=True)
+        _keep_foreign_file(target)
         _keep_foreign_files(target, {str(PurePosixPath(path).relative_to(entry)) for path in files})
         with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as staging:
             for path, content in files.items():
@@ -42,6 +44,15 @@ def _keep_foreign_files(target: Path, ours: set[str]) -> None:
     found = {str(path.relative_to(target)) for path in target.rglob("*") if not path.is_dir()} if target.is_dir() else set()
     if foreign := sorted(found - ours):
         raise NasError(f"cannot replace {target}: it holds {foreign[0]}, which this export does not write; choose another folder")
+
+
+def _keep_foreign_file(target: Path) -> None:
+    if not target.is_file():
+        return
+    try:
+        read_document(target)
+    except ValueError:
+        raise NasError(f"cannot replace {target}: it is no variant, so no export has left it; choose another folder") from None
 
 
 def _write(path: Path, content: Content) -> None:

@@ -10,16 +10,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
 
 import nas
 from nas.cli import app, main
+from nas.config import SamplerName
+from nas.roster import DEFAULT_MAX_TRIALS
 from searchspace.formats import load_variant, read_document
 from searchspace.presets import preset
-from studies.records import TrialState
+from searchspace.score_table import SCORE_TABLE
+from studies.records import METRICS, TrialState
 from studies.store import Store
 
 NAS = [sys.executable, "-c", "from nas.cli import main; main()"]
@@ -170,6 +173,32 @@ def test_a_screened_search_shows_the_score_and_the_reason(cli: Cli, tmp_path: Pa
     assert len(list((tmp_path / "kept").glob("*.safetensors"))) == 1
 
 
+def test_the_help_of_a_search_names_the_values_and_the_defaults_that_hold(cli: Cli) -> None:
+    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", cli("search", "--help")[1]).split())
+    proxy, space = nas.ProxyConfig(), nas.stacking_space()
+    for flag in ("epochs", "batch_size", "channel_divisor", "image_size"):
+        assert re.search(rf"--{flag.replace('_', '-')} <int> [^(]*\(default {getattr(proxy, flag)}\)", text), flag
+    assert f"Part of the training data (default {proxy.train_fraction:.0%})" in text
+    assert f"C1 values, such as {','.join(map(str, space.domains['channels']))} (the default of stacking)" in text
+    assert f"(default: {DEFAULT_MAX_TRIALS} at most, if nothing else ends it)" in text
+    assert ", ".join(METRICS) in text
+    for name in (*SCORE_TABLE, *get_args(SamplerName)):
+        assert name in text
+
+
+def test_usage_names_its_arguments_without_brackets_in_brackets() -> None:
+    for name, command in commands_of(typer.main.get_command(app)).items():
+        usage = " ".join(command.collect_usage_pieces(typer.Context(command)))
+        assert not re.search(r"\[\[|\{\w+\.\.\.\}|\]\.\.\.\]", usage), name
+
+
+def test_a_front_that_no_trial_stands_on_says_which_bound_keeps_them_off(cli: Cli) -> None:
+    assert (
+        "none of the 3 complete trials meets top1>=1; digits, 32 px"
+        in cli("search", *TINY, "--require", "top1>=100%", "--engine", "local")[1]
+    )
+
+
 def test_doctor_says_what_is_active_and_why(cli: Cli) -> None:
     rows = {row["what"]: row for row in json.loads(cli("doctor", "--format", "json")[1])}
     assert set(rows) == {"python", "torch", "device", "operator", "ray", "optuna", "store", "dashboard"}
@@ -196,6 +225,7 @@ def test_doctor_says_what_is_active_and_why(cli: Cli) -> None:
         ("search --style x", "unknown style 'x'; known: t, s, l, h, g"),
         ("search --image-size 16", "at least 32"),
         ("search --device tpu", "cpu or cuda"),
+        ("studies --format xml", "Invalid value for '--format': 'xml' is not one of 'table', 'json', 'csv'."),
         ("search --trials abc", "Invalid value for '--trials'"),
         ("search --batch-size 1", "at least 2"),
         ("search --seed 5000000000", "seed"),
@@ -366,6 +396,12 @@ def test_a_missing_extra_is_one_line_with_the_command_that_mends_it(cli: Cli, mo
     code, _, err = cli("dashboard")
     assert code == 1
     assert err == "nas: the dashboard needs the extra 'dashboard': pip install 'nas-scaling[dashboard]'\n"
+
+
+def test_a_dashboard_of_no_store_is_refused_before_anything_is_served(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.commands.tools.subprocess.run", lambda *_, **__: pytest.fail("it is served"))
+    code, _, err = cli("dashboard", "--store", "foo.db")
+    assert (code, "not a store URL" in err) == (1, True)
 
 
 def test_a_full_disk_leaves_no_half_written_export(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,6 +254,9 @@ def test_the_command_prints_both_sides_and_the_verdict(store: Store) -> None:
     printed = run(store, "study", "--against", "random")
     assert "random orders of 24 candidates" in printed
     assert "better than random: mean hypervolume less that of chance +" in printed
+    assert "exhaustive" not in printed
+    searched(store, "in order", CANDIDATES, config(sampler="auto"))
+    assert run(store, "in order", "--against", "random").endswith("; an exhaustive study tries all in the space's order\n")
     document = json.loads(run(store, "study", "--against", "random", "--format", "json"))
     assert document["verdict"] == "better than random"
     assert document["own"]["mean"] == pytest.approx(compare(study, orders=199).own.mean)

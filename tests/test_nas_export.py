@@ -115,6 +115,7 @@ def test_several_trials_are_exported_in_the_order_asked_for(cli: Cli, study: nas
         ("export --variant Q", "not a variant: 'Q'"),
         ("export --variant T --style x", "unknown style 'x'"),
         ("export --variant T --format exe", "unknown format 'exe'; known: yaml, json, opengvlab, huggingface, mmdet, mmseg"),
+        ("export --variant T --format yml", "mmdet, mmseg, with weights also torch, onnx"),
         ("export s --front --format exe", "unknown format 'exe'"),
     ],
 )
@@ -184,6 +185,15 @@ def test_a_folder_with_somebody_else_s_files_is_left_alone(tmp_path: Path) -> No
         export_document(document, format="huggingface", out=tmp_path)
     assert (path / "notes" / "mine.txt").read_text() == "keep"
     assert read_document(path) == document
+
+
+def test_a_file_that_is_no_variant_is_left_alone(cli: Cli, tmp_path: Path) -> None:
+    mine = tmp_path / "internimage-t.yaml"
+    mine.write_text("channels: mine\n")
+    code, printed, err = cli("export", "--variant", "T", "--out", str(tmp_path))
+    assert (code, printed) == (1, "")
+    assert err == f"nas: cannot replace {mine}: it is no variant, so no export has left it; choose another folder\n"
+    assert mine.read_text() == "channels: mine\n"
 
 
 def test_further_files_come_with_a_folder_or_not_at_all(tmp_path: Path) -> None:

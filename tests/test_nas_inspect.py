@@ -123,6 +123,8 @@ def test_the_command_prints_every_stage_and_where_the_file_is(study: nas.Study, 
     assert shown.exit_code == 0, shown.output
     assert ".inspection.npz" in shown.output.replace("\n", "")
     assert "china.jpg, 32 × 32 px" in shown.output
+    assert "in place of" not in shown.output
+    assert "in place of its record before" in " ".join(CliRunner().invoke(app, words).output.split())
     rows = json.loads(CliRunner().invoke(app, [*words, "--at", "0,31", "--format", "json"]).output)
     assert [(row["stage"], row["stride"]) for row in rows] == [(1, 4), (2, 8), (3, 16), (4, 32)]
 

@@ -341,7 +341,7 @@ def test_damaged_images_are_told_when_a_source_is_used_directly(tmp_path, cache,
     spec = photos(tmp_path, all=6)
     (tmp_path / "photos" / "lamp" / "001.png").write_bytes(b"nothing")
     assert sum(lengths(load_dataset(spec, seed=0))) == 17
-    assert "1 damaged images are left out, such as lamp/001.png: no image in a known format" in caplog.messages[1]
+    assert "damaged and left out: 1, such as lamp/001.png: no image in a known format" in caplog.messages[1]
 
 
 CACHES = """

@@ -65,5 +65,5 @@ def main() -> None:
             raise
         if not explain():  # no arguments: the help has been printed
             sys.exit(0)
-        typer.echo(f"nas: {explain()}", err=True)
+        typer.echo(f"nas: {explain().replace(': Value error, ', ': ', 1)}", err=True)  # what Typer's parser of choices puts before
         sys.exit(1)

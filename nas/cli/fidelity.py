@@ -9,7 +9,7 @@ from studies.records import DEFAULT_STORE
 
 
 def fidelity(
-    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="Cheap studies of one proxy, one for each seed.")],
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY", help="Cheap studies of one proxy, one for each seed.")],
     reference: Annotated[list[str], typer.Option(metavar="STUDY", help="Dear study to compare with; repeat, one for each seed.")],
     by: Annotated[Literal["top1", "loss"], typer.Option(help="Validation metric that ranks.")] = "top1",
     top: Annotated[list[int] | None, typer.Option(metavar="K", help="Regret of the best K; repeat. Default: 1, 3, 5.", min=1)] = None,

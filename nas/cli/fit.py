@@ -11,7 +11,7 @@ from studies.records import DEFAULT_STORE
 def fit(
     study: StudyName,
     metric: Annotated[Literal["error", "loss"], typer.Option(help="What the law is of: 1 - top-1, or the validation loss.")] = "error",
-    predict: Annotated[str, typer.Option(metavar="PHI", help="φ to predict at: 0:6, 1,2,3 or 0:2:0.5.")] = "0:6",
+    predict: Annotated[str, typer.Option(metavar="PHI", help="φ to predict at, such as 0:6, 1,2,3 or 0:2:0.5.")] = "0:6",
     store: Store = DEFAULT_STORE,
     format: Table = "table",
 ) -> None:

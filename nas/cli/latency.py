@@ -9,8 +9,8 @@ from studies.records import DEFAULT_STORE
 
 
 def latency(
-    variants: Annotated[list[str], typer.Argument(metavar="VARIANT...", help="C1,C',L1,L3, presets (T S B L XL H G) or exported files.")],
-    batch: Annotated[str, typer.Option(help="Images at a time, or several sizes: 1,64.")] = "1",
+    variants: Annotated[list[str], typer.Argument(metavar="VARIANT", help="C1,C',L1,L3, presets (T S B L XL H G) or exported files.")],
+    batch: Annotated[str, typer.Option(help="Images at a time, or several sizes such as 1,64.")] = "1",
     size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 224,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     precision: Annotated[str, typer.Option(help="Of weights and images: float32 or bfloat16.")] = "float32",

@@ -33,8 +33,8 @@ def cost(
 
 
 def scale(
-    phi: Annotated[str | None, typer.Option(help="φ, several or a range: 3, 1,2,3 or 0:6; 1 by default.")] = None,
-    target: Annotated[str | None, typer.Option(metavar="SIZE", help="Solve φ for a size: 100M, 16G (FLOPs) or memory=16G.")] = None,
+    phi: Annotated[str | None, typer.Option(help="φ, several or a range, such as 3, 1,2,3 or 0:6 (default 1).")] = None,
+    target: Annotated[str | None, typer.Option(metavar="SIZE", help="Solve φ for a size, such as 100M, 16G (FLOPs) or memory=16G.")] = None,
     base: Annotated[str | None, typer.Option(help="Variant to scale, or study:NAME for its best; T, or the base of --study.")] = None,
     alpha: Annotated[float | None, typer.Option(help="Depth grows by α^φ; 1.09, or what goes with --beta.")] = None,
     beta: Annotated[float | None, typer.Option(help="Width grows by β^φ; 1.36, or what goes with --alpha.")] = None,
@@ -76,13 +76,13 @@ def explain(
 
 
 def iso(
-    target: Annotated[str, typer.Option(metavar="SIZE", help="50M, 8G (FLOPs) or memory=16G.")],
+    target: Annotated[str, typer.Option(metavar="SIZE", help="Size to list, such as 50M, 8G (FLOPs) or memory=16G.")],
     tolerance: Annotated[str, typer.Option(help="How far off a variant may be.")] = "2%",
     channels: Annotated[str | None, typer.Option(help="C1 of the lattice; multiples of 16 by default.")] = None,
     group_channels: Annotated[str, typer.Option(help="C' of the lattice.")] = "8,16,32",
     l1: Annotated[str, typer.Option("--l1", help="L1 of the lattice.")] = "1:8",
     l3: Annotated[str, typer.Option("--l3", help="L3 of the lattice.")] = "1:64",
-    limit: Annotated[list[str] | None, typer.Option(help="Size that none may exceed: flops<=8G; repeat.")] = None,
+    limit: Annotated[list[str] | None, typer.Option(help="Size that none may exceed, such as flops<=8G; repeat.")] = None,
     style: Style = None,
     base: Annotated[str, typer.Option(help="Variant from which depth and width are measured.")] = "T",
     format: Table = "table",
@@ -96,7 +96,7 @@ def iso(
 
 
 def export(
-    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="Study of the trials; `nas studies` lists them.")] = None,
+    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="Study of the trials; `nas studies` lists them.")] = None,
     trial: Annotated[
         list[int] | None, typer.Option(help="Number of a trial; repeat for several. `nas pareto STUDY` shows the best.")
     ] = None,

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import typer
-
-from nas.api import open_study
+from nas.api import Study, open_study
 from nas.compare import Comparison
 from nas.compare import compare as held_against_chance
-from nas.output import Column, Format, print_json, print_rows, text_column
+from nas.output import Column, Format, print_json, print_rows, print_text, text_column
+from nas.samplers.choice import choose
 from studies.rank_statistics import Interval
 from studies.records import METRICS
 from studies.store import Store
@@ -21,13 +20,16 @@ def compare(name: str, against: Sequence[str], orders: int, seed: int, store: st
         raise ValueError(f"--against takes random orders or random studies, not both: got {', '.join(against)}")
     opened = Store(store, create=False)
     others = [] if RANDOM in against else [open_study(other, store=opened) for other in dict.fromkeys(against)]
-    comparison = held_against_chance(open_study(name, store=opened), others, orders=orders, seed=seed)
+    study = open_study(name, store=opened)
+    comparison = held_against_chance(study, others, orders=orders, seed=seed)
     if format == "json":
         print_json(comparison.to_dict())
         return
     _print_sides(comparison, format)
     if format == "table":
-        typer.echo(verdict_text(comparison))
+        print_text(
+            verdict_text(comparison) + ("; an exhaustive study tries all in the space's order" if _exhaustive(study, comparison) else "")
+        )
 
 
 def verdict_text(comparison: Comparison) -> str:
@@ -38,6 +40,11 @@ def verdict_text(comparison: Comparison) -> str:
         f"{comparison.verdict}: mean hypervolume less that of chance {_points(chance.difference)} points; "
         f"chance does as well in {cases:,} of {chance.orders + 1:,} cases (p = {chance.p:.3f})"
     )
+
+
+def _exhaustive(study: Study, comparison: Comparison) -> bool:
+    """Whether a study held against random orders had no better order in mind itself."""
+    return comparison.candidates is not None and choose(study.config, comparison.candidates, comparison.trials)[0] == "exhaustive"
 
 
 def _print_sides(comparison: Comparison, format: Format) -> None:

@@ -10,6 +10,7 @@ from nas.inspection import Look
 from nas.inspection import inspect as inspect_trial
 from nas.output import Column, Format, print_rows
 from studies.fidelity import fidelity_text
+from studies.inspections import INSPECTION
 from studies.store import Store
 
 PIXELS = "{:,.1f}".format
@@ -36,16 +37,18 @@ def look(images: Sequence[str], stages: Sequence[int] | None, at: str | None, we
 def inspect(name: str, trial: int, what: Look, store: str, format: Format) -> None:
     """Inspect and print a row for each stage."""
     study = open_study(name, store=Store(store, create=False))
+    replaces = any(file.trial == trial and file.kind == INSPECTION for file in study.artifacts())
     found = inspect_trial(study, trial, what)
     title = f"Trial {trial} of study {name!r}, before and after its training"
-    print_rows(found.facts["stages"], COLUMNS, format=format, title=title, caption=_caption(found.facts, found.artifact.path))
+    print_rows(found.facts["stages"], COLUMNS, format=format, title=title, caption=_caption(found.facts, found.artifact.path, replaces))
 
 
-def _caption(facts: Mapping[str, Any], file: Path) -> str:
+def _caption(facts: Mapping[str, Any], file: Path, replaces: bool) -> str:
     side = facts["image_size"]
     return (
         f"points: mean distance from their output pixel, weighted by modulation; ERF: radius around it with that share of the gradient\n"
-        f"{facts['network']} ({fidelity_text([facts['fidelity']])}) on {', '.join(facts['images'])}, {side} × {side} px\n{file}"
+        f"{facts['network']} ({fidelity_text([facts['fidelity']])}) on {', '.join(facts['images'])}, {side} × {side} px\n"
+        f"{file}{', in place of its record before' if replaces else ''}"
     )
 
 

@@ -92,9 +92,9 @@ def _columns(metric: str) -> list[Column]:
         percent_column("size_error", "size error"),
         Column("depth", "of depth", "{:+.2f}".format),
         Column("width", "of width", "{:+.2f}".format),
-        Column("depth_share", "depth share", "{:.0%}".format),
-        text_column("next_l1", "L1 + 1"),
-        text_column("next_channels", "wider"),
+        Column("depth_share", "depth share", "{:.0%}".format, optional=True),
+        text_column("next_l1", "L1 + 1", optional=True),
+        text_column("next_channels", "wider", optional=True),
     ]
 
 

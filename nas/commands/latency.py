@@ -61,7 +61,7 @@ def _columns(anchor: str) -> list[Column]:
         Column("median_ms", "latency (ms)", _significant),
         Column("low_ms", "from", _significant, optional=True),
         Column("high_ms", "to", _significant, optional=True),
-        Column("images_per_s", "images/s", "{:,.1f}".format),
+        Column("images_per_s", "images/s", "{:,.1f}".format, optional=True),
         Column("ratio", f"× {anchor}", "{:.3f}".format),
         Column("ratio_low", "from", "{:.3f}".format),
         Column("ratio_high", "to", "{:.3f}".format),

@@ -22,7 +22,7 @@ from studies.records import METRICS
 from trainer.proxy_config import ProxyConfig
 
 COSTS = ("params", "flops")  # exact, and printed whatever is asked for
-SECONDS = Column("seconds", "time (s)", "{:.1f}".format)
+SECONDS = Column("seconds", "time (s)", "{:.1f}".format, optional=True)
 
 
 def chosen(variants: Sequence[str], space: str | None) -> list[ModelConfig]:

@@ -9,6 +9,7 @@ from nas.api import Study, open_study
 from nas.output import Column, Format, print_rows, text_column
 from nas.trial_table import NUMBER, STATE, choice_columns, noise_text, spread_text, trial_columns, trial_row
 from studies.fidelity import fidelity_text
+from studies.pareto import pareto_front
 from studies.records import METRICS, TrialState
 from studies.seeds import Spread, gathered, spread
 from studies.store import Store
@@ -16,19 +17,24 @@ from studies.store import Store
 
 def print_front(study: Study, format: Format) -> None:
     """Print a study's Pareto front; with several seeds that of the means over them."""
-    front, choices, seeds = study.front(), gathered(study.trials(), seeds=study.config.seeds), study.config.seeds
-    complete = sum(standing.state is TrialState.COMPLETE for standing, _ in choices)
-    space, fidelity = study.config.space, front[0].fidelity if front else {}
+    seeds = study.config.seeds
+    choices = gathered(study.trials(), seeds=seeds)
+    front = pareto_front([standing for standing, _ in choices], study.objectives, study.constraints)
+    complete = [standing for standing, _ in choices if standing.state is TrialState.COMPLETE]
+    space, fidelity = study.config.space, next((trial.fidelity for trial in (*front, *complete)), {})
     measured = fidelity_text([fidelity]) or "nothing measured yet"
     spreads = {standing.number: spread(trials) for standing, trials in choices} if seeds > 1 else {}
     names = " against ".join(f"{objective.metric} ({objective.direction})" for objective in study.objectives)
     kind = "complete trials" if seeds == 1 else f"candidates that have all of their {seeds} seeds"
+    counted = f"{len(front)} of {len(complete)} {kind}"
+    if complete and not front and study.constraints:
+        counted = f"none of the {len(complete)} {kind} meets {' and '.join(bound.text for bound in study.constraints)}"
     print_rows(
         [trial_row(space, trial, spreads.get(trial.number)) for trial in front],
         trial_columns(study, averages=True),
         format=format,
         title=f"Pareto front of study {study.name!r}: {names}" + (f", means over {seeds} seeds" if seeds > 1 else ""),
-        caption=f"{len(front)} of {complete} {kind}; {measured}\n{_noise(study, fidelity, spreads.values())}".rstrip(),
+        caption=f"{counted}; {measured}\n{_noise(study, fidelity, spreads.values())}".rstrip(),
     )
 
 
@@ -53,18 +59,20 @@ def studies(store: str, format: Format) -> None:
         }
         for summary in Store(store, create=False).studies()
     ]
+    about = [text_column("study", "study"), *(text_column(what, what, optional=True) for what in ("space", "objectives"))]
     states = ("complete", "running", "queued", "infeasible", "failed")
-    columns = [text_column("study", "study"), text_column("space", "space"), text_column("objectives", "objectives")]
-    print_rows(rows, [*columns, *(Column(state, state) for state in states), text_column("updated_at", "updated")], format=format)
+    counts = [Column(state, state, optional=state in ("queued", "infeasible")) for state in states]
+    print_rows(rows, [*about, *counts, text_column("updated_at", "updated", optional=True)], format=format)
 
 
 def show(name: str, store: str, format: Format) -> None:
     """List a study's trials."""
     study = open_study(name, store=Store(store, create=False))
     space = study.config.space
-    rows = [trial_row(space, trial) for trial in study.trials()]
+    trials = study.trials()
+    rows = [trial_row(space, trial) for trial in trials]
     columns = [NUMBER, STATE, *trial_columns(study)[1:]]
-    measured = fidelity_text(row.fidelity for row in study.trials())
+    measured = fidelity_text(trial.fidelity for trial in trials)
     choice, title = choice_columns(space.domains), f"Trials of study {study.name!r}"
     output.print_with_reasons(rows, columns, named_by=choice, format=format, title=title, caption=measured)
 
@@ -102,6 +110,11 @@ def ledger(name: str, store: str, format: Format) -> None:
         if spent.get(category)
     ]
     seconds = Column("seconds", "device-seconds", "{:,.1f}".format)
-    columns = [text_column("category", "category"), seconds, Column("share", "share", "{:.1%}".format), text_column("what", "what it is")]
+    columns = [
+        text_column("category", "category"),
+        seconds,
+        Column("share", "share", "{:.1%}".format),
+        text_column("what", "what it is", folds=True),
+    ]
     caption = f"{total:,.0f} device-seconds: wall clock × trials at a time" if rows else "nothing has been spent yet"
     print_rows(rows, columns, format=format, title=f"Where the time of study {study.name!r} went", caption=caption)

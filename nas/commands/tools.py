@@ -18,13 +18,15 @@ def doctor(store: str, format: Format) -> None:
     from nas.doctor import examine
 
     rows = [asdict(finding) for finding in examine(store)]
-    columns = [text_column("what", "what"), text_column("state", "state"), text_column("why", "why")]
+    columns = [text_column("what", "what"), text_column("state", "state", folds=True), text_column("why", "why", folds=True)]
     print_rows(rows, columns, format=format)
 
 
 def dashboard(store: str, address: str, port: int) -> None:
     """Run Streamlit on a store until it is stopped."""
+    from studies.database import store_folder
 
+    store_folder(store)  # says what is wrong with a store's URL, before there is a server
     if find_spec("streamlit") is None:
         raise MissingExtra("the dashboard", "dashboard")
     app = ROOT / "dashboard" / "app.py"

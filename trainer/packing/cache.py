@@ -41,7 +41,7 @@ def cached(spec: DatasetSpec, image_size: int) -> Path:
                 )
                 damaged = pack(listing, folder, size=image_size).damaged
                 if damaged:
-                    log.warning("%d damaged images are left out, such as %s: %s", len(damaged), damaged[0].name, damaged[0].reason)
+                    log.warning("damaged and left out: %d, such as %s: %s", len(damaged), damaged[0].name, damaged[0].reason)
     except OSError as error:
         raise ValueError(f"cannot write {folder}: {error.strerror or error}; set {FOLDER_VARIABLE} to another folder") from None
     return folder
