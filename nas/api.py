@@ -1,8 +1,10 @@
 """The library behind the commands: run a search, open a study, read its front and its tables."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import clear_frames
 from typing import TYPE_CHECKING
 
 from nas.budget import Budget
@@ -13,9 +15,9 @@ from nas.engine import run as run_engine
 from nas.errors import NasError
 from nas.evaluators import evaluator
 from nas.job import STATE_SHARE, Evaluator, Execution, takes
-from nas.kept_weights import Keep, KeptWeights, check_keep, check_writable, folder_of
+from nas.kept_weights import Keep, KeptWeights, check_keep, check_writable, folder_of, take_folder
 from nas.ledger import Ledger
-from nas.preflight import Asked, check_answers, check_candidates, check_devices, data_bytes, slots_for
+from nas.preflight import Asked, check_answers, check_candidates, check_devices, check_until, data_bytes, slots_for
 from nas.premeasure import REAL, Measures, Premeasuring
 from nas.progress_record import Listener
 from nas.reuse import Reuse
@@ -23,7 +25,7 @@ from nas.samplers import check_sampler
 from studies.constraints import Constraint, constraints_of
 from studies.database import folder_beside
 from studies.pareto import pareto_front
-from studies.records import DEFAULT_STORE, Artifact, Objective, StudyRecord, Trial, TrialState
+from studies.records import DEFAULT_STORE, Artifact, Objective, StudyRecord, Trial, TrialState, check_text
 from studies.seeds import averaged, seeds_of
 from studies.store import Store
 from trainer.storage import check_place
@@ -121,12 +123,13 @@ def search(
     Scores and latency that it asks for are measured first; what the studies named by `reuse` have measured alike is taken over. `trials`
     is short for a budget of trials. A trial whose worker is lost begins again at most `max_retries` times; an epoch may take
     `step_timeout` seconds. `ray_address` joins a running cluster: `auto` or HOST:PORT. Trained networks leave their weights, recorded as
-    artifacts, in `weights_folder` (shared by all workers; `nas-weights/STUDY` unless named): those of the Pareto front, `all` or `none`;
-    an evaluator that takes no `weights` leaves none. KeyboardInterrupt leaves the study resumable. ValueError for bad input, NasError when
-    every trial failed.
+    artifacts, in `weights_folder` (shared by all workers; `nas-weights/STUDY` unless named, and never among those of another study
+    of the name): those of the Pareto front, `all` or `none`; an evaluator that takes no `weights` leaves none. KeyboardInterrupt leaves the
+    study resumable. ValueError for bad input, NasError when every trial failed.
     """
     config = config or StudyConfig()
     name = name or config.space.name
+    check_text(name, "the name of a study")
     budget = _budget(budget, trials)
     asked = Asked(engine=engine, workers=workers, cpus=cpus_per_trial, gpus=gpus_per_trial, ray_address=ray_address)
     execution = Execution(max_retries=max_retries, step_timeout=step_timeout, ray_address=ray_address)
@@ -134,22 +137,26 @@ def search(
     check_sampler(config, trials=None if budget.trials is None else -(-budget.trials // config.seeds))
     check_devices(config, asked)
     check_candidates(config)
+    check_until(budget.until, config)
     evaluate = evaluate or evaluator(config)
     check_answers(config, evaluate, asked)
     if checkpoints is not None:
+        check_text(checkpoints, "checkpoints")
         check_place(checkpoints)
     slots = slots_for(config, asked, data_bytes(config))
     check_cluster(config, slots, execution)
     keeps = keep_weights != "none" and config.trains and takes(evaluate, "weights")
     if keeps and weights_folder is not None:
+        check_text(str(weights_folder), "weights_folder")
         check_writable(Path(weights_folder))
     store = Store(store) if isinstance(store, str) else store
     taken_over = Reuse(store, reuse, config) if reuse else None
+    if keeps:
+        check_writable(folder_of(store.url, name, weights_folder))
     study = Study(store, store.open(name, config.to_dict()))
     with store.driving(study.record) as lease:
-        weights = KeptWeights(store, study.record, folder_of(store.url, name, weights_folder), keep_weights) if keeps else None
-        if weights is not None:
-            weights.take_folder()
+        folder = take_folder(store.url, study.record, weights_folder) if keeps else None
+        weights = None if folder is None else KeptWeights(store, study.record, folder, keep_weights)
         ledger = Ledger(max(1, slots.workers))
         with ledger.time("evaluation"):
             plan = Premeasuring(store, study.record, config, measures, listener).plan()
@@ -170,6 +177,9 @@ def search(
         try:
             driver.notify()
             run_engine(engine, driver, slots, evaluate, execution)
+        except KeyboardInterrupt as stopped:
+            clear_frames(stopped.__traceback__)  # a transaction that was cut off among them keeps the store locked, from us too
+            raise
         finally:
             driver.stop()
     _check_some_succeeded(driver)
@@ -190,8 +200,12 @@ def _budget(budget: Budget | None, trials: int | None) -> Budget:
 
 def _check_some_succeeded(driver: Driver) -> None:
     """NasError unless a trial has brought a result, now or before."""
-    trained = driver.finished
+    trained, study = driver.finished, driver.study.name
     if trained and all(trial.state is TrialState.FAILED for trial in trained):
         raise NasError(f"all {len(trained)} trials failed; the first: {trained[0].reason}")
+    if not trained and driver.spent is not None:
+        raise NasError(
+            f"study {study!r} ended before a trial was trained ({driver.spent}); with more of it the same command goes on from here"
+        )
     if not trained:
-        raise NasError("no candidate could be trained; `nas show` has the reasons")
+        raise NasError(f"no candidate could be trained; `nas show {shlex.quote(study)}` has the reasons")

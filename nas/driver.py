@@ -103,6 +103,11 @@ class Driver:
         return not self._running and self._why_ended() is not None
 
     @property
+    def spent(self) -> str | None:
+        """Which limit of the budget, trials aside, lets nothing new start, in words."""
+        return self._spending.why_ended()
+
+    @property
     def finished(self) -> tuple[Trial, ...]:
         """The trained trials, pruned and failed ones among them."""
         return self._roster.trained

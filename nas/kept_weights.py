@@ -28,7 +28,7 @@ class KeptWeights:
     With several seeds a point of the front is the mean of its candidate's trials, and all of them keep theirs; a candidate of which a seed
     is still to end may yet come to stand there.
     Workers write a file as the last thing of a training; a file that cannot be read, recorded or deleted costs a warning, never a trial.
-    No file outside `folder` is ever deleted, nor one in a folder that a study of the same name in another store has taken before.
+    No file outside `folder` is ever deleted.
     """
 
     def __init__(self, store: Store, study: StudyRecord, folder: Path, keep: Keep) -> None:
@@ -88,25 +88,6 @@ class KeptWeights:
         except OSError as error:
             log.warning("the weights of trial %d are left behind: %s: %s", number, file, error.strerror)
 
-    def take_folder(self) -> None:
-        """Mark the folder with the moment at which the study was made, which tells it from those of the same name in other stores.
-
-        NasError where it cannot be written, or is another study's.
-        """
-        owner, ours = self._folder / f".{file_stem(self._study.name)}.study", self._study.created_at.isoformat()
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            found = owner.read_text() if owner.exists() else ""
-            if not found:
-                owner.write_text(ours)
-        except OSError as error:
-            raise _not_writable(self._folder, error) from None
-        if found not in ("", ours):
-            raise NasError(
-                f"{self._folder} is for the weights of another study {self._study.name!r}, made {found} in another store; choose another "
-                f"folder, or delete {owner} if that study is gone"
-            )
-
     def _clear_unfinished(self, number: int) -> None:
         """Remove what a worker that was killed while writing left, as `trainer.whole_file` calls it."""
         for folder in self._folder.glob(f".{self.file(number).name[:100]}.*"):
@@ -116,6 +97,37 @@ class KeptWeights:
 def folder_of(url: str, study: str, chosen: Path | str | None) -> Path:
     """The absolute path of the chosen folder; without one `nas-weights/STUDY` beside the store `nas.db`."""
     return folder_beside(url, WEIGHTS) / file_stem(study) if chosen is None else Path(chosen).resolve()
+
+
+def take_folder(url: str, study: StudyRecord, chosen: Path | str | None) -> Path:
+    """The folder for a study's weights, `folder_of` it, with a mark that it is this study's; NasError where it cannot be written.
+
+    The mark is the moment at which a study was made, which tells it from others of its name: those of other stores, and those that were
+    renamed or deleted. Where such a one has the folder it keeps it with all its files, and the study gets one that is named for the moment.
+    """
+    folder, made = folder_of(url, study.name, chosen), study.created_at.isoformat()
+    beside = folder.parent if chosen is None else folder
+    own = beside / f"{file_stem(study.name)}-{study.created_at:%Y%m%dT%H%M%S-%f}"
+    try:
+        if own.exists() or _owner(folder, study.name) not in ("", made):
+            log.warning("%s is for the weights of another study %r; those of this one go to %s", folder, study.name, own)
+            folder = own
+        if not _owner(folder, study.name):
+            folder.mkdir(parents=True, exist_ok=True)
+            _mark(folder, study.name).write_text(made)
+    except OSError as error:
+        raise _not_writable(folder, error) from None
+    return folder
+
+
+def _owner(folder: Path, study: str) -> str:
+    """When the study of this name was made that has taken a folder; empty where none has."""
+    mark = _mark(folder, study)
+    return mark.read_text() if mark.exists() else ""
+
+
+def _mark(folder: Path, study: str) -> Path:
+    return folder / f".{file_stem(study)}.study"
 
 
 def check_keep(keep: str) -> None:
@@ -135,7 +147,9 @@ def check_writable(folder: Path) -> None:
 
 
 def _not_writable(folder: Path, error: OSError) -> NasError:
-    return NasError(f"cannot write to the folder {folder}: {error.strerror}; --keep-weights none searches without it")
+    return NasError(
+        f"cannot write to the folder {folder}: {error.strerror}; choose another one (train: --out), or search with --keep-weights none"
+    )
 
 
 def recorded_weights(store: Store, study: StudyRecord) -> dict[int, Artifact]:

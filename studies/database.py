@@ -1,11 +1,12 @@
 """Connections and schema versions: SQLite with WAL, PostgreSQL with pings, Alembic from the first version on."""
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Engine, ExceptionContext, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, DisconnectionError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, PoolProxiedConnection
 
@@ -21,6 +22,7 @@ LOST_AFTER = {  # a server that went without a word is noticed within half a min
     "tcp_user_timeout": 30_000,
 }
 Synchronous = Literal["NORMAL", "FULL"]
+log = logging.getLogger(__name__)
 
 
 class StoreError(ValueError):
@@ -66,13 +68,14 @@ def connect(url: str, *, create: bool, synchronous: Synchronous = "NORMAL") -> E
     _stay_in_process(engine)
     if engine.dialect.name == "sqlite":
         _tune_sqlite(engine, synchronous, looks=not create)
+        (_stay_with_file if create else _look_without_writing)(engine, Path(parsed.database or "").absolute())
     else:
         _tune_server(engine)
     try:
         _ensure_schema(engine, create=create)
     except DatabaseError as error:
         engine.dispose()
-        raise StoreError(f"cannot use the store {shown(url)}: {_first_line(error)}") from None
+        raise StoreError(f"cannot use the store {shown(url)}: {_why_unusable(error, parsed)}") from None
     except StoreError:
         engine.dispose()
         raise
@@ -104,7 +107,7 @@ def _check_file(path: str | None, *, create: bool) -> None:
     if not path or path == ":memory:":
         raise StoreError("a store needs a file: SQLite in memory is gone with its connection; write sqlite:///nas.db")
     if not create and not Path(path).exists():
-        raise StoreError(f"no store at {path}; `nas search --space stacking` makes one")
+        raise StoreError(f"no store at {Path(path).absolute()}; `nas search --space stacking` makes one, or name another with --store")
     if not Path(path).absolute().parent.is_dir():
         raise StoreError(f"cannot make the store {path}: the folder {Path(path).parent} does not exist")
 
@@ -129,7 +132,7 @@ def _tune_sqlite(engine: Engine, synchronous: Synchronous, *, looks: bool) -> No
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON", f"synchronous={synchronous}"):
+        for pragma in (*(() if looks else ("journal_mode=WAL",)), "foreign_keys=ON", f"synchronous={synchronous}"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -138,6 +141,56 @@ def _tune_sqlite(engine: Engine, synchronous: Synchronous, *, looks: bool) -> No
         if writes and looks:  # waits for its turn among the drivers after all
             connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S}")
         connection.exec_driver_sql(f"BEGIN {'IMMEDIATE' if writes else 'DEFERRED'}")
+
+    @event.listens_for(engine, "handle_error")
+    def on_error(context: ExceptionContext) -> None:
+        if not isinstance(context.original_exception, Exception):
+            # Ctrl-C: rolled back like any error. A connection that is closed in mid-statement keeps its lock, also from us, until the
+            # statement goes, which the traceback holds.
+            context.is_disconnect = False
+
+
+def _stay_with_file(engine: Engine, file: Path) -> None:
+    """Nothing is written to a file that is no longer the store: what went there would be gone with the process, without a word."""
+    first: list[tuple[int, int] | None] = []
+
+    @event.listens_for(engine, "connect")
+    def on_connect(*_: Any) -> None:
+        if not first:
+            first.append(_identity(file))
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Any) -> None:
+        if connection.get_execution_options().get("writes") and _identity(file) != first[0]:
+            raise StoreError(f"the store {file} was deleted, moved or replaced while it was being written; what it does not hold is lost")
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _look_without_writing(engine: Engine, file: Path) -> None:
+    """Where nothing may be written, a file without a log is read as it stands: SQLite would make a log even for looking."""
+
+    @event.listens_for(engine, "do_connect")
+    def on_do_connect(_: Any, __: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+        if not _is_writable(file) and not _has_log(file):
+            arguments[:] = [f"{file.as_uri()}?mode=ro&immutable=1"]
+            options["uri"] = True
+
+
+def _is_writable(file: Path) -> bool:
+    return os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+
+
+def _has_log(file: Path) -> bool:
+    """Whether changes lie beside the file: a driver is at work, or was killed."""
+    log = file.with_name(f"{file.name}-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def _tune_server(engine: Engine) -> None:
@@ -159,9 +212,11 @@ def _ensure_schema(engine: Engine, *, create: bool) -> None:
         raise StoreError(f"the database {where} holds no studies yet; `nas search` makes the first")
     if not create:  # who only looks must not lock out the older programs that write it
         raise StoreError(
-            f"the store {where} has the older schema {version}, this program reads {HEAD}: the next `nas search` in it, or in Python "
-            "`studies.Store(URL)`, brings it up to date, and older programs then refuse it"
+            f"the store {where} has the older schema {version}, this program reads {HEAD}: the next `nas search` or `nas train` in it (a "
+            "finished study's trains nothing), or in Python `studies.Store(URL)`, brings it up to date, and older programs then refuse it"
         )
+    if version is not None:
+        log.warning("bringing the store %s from schema %s to %s, which older programs refuse", where, version, HEAD)
     _upgrade(engine)
 
 
@@ -187,6 +242,13 @@ def _upgrade(engine: Engine) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(20221110)"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _why_unusable(error: Exception, url: URL) -> str:
+    file = Path(url.database or "").absolute()
+    if url.get_backend_name() == "sqlite" and _has_log(file) and not _is_writable(file):
+        return f"changes lie in {file.name}-wal, and nothing may be written here; copy both files to a folder of yours and name that store"
+    return _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -43,11 +43,11 @@ def trials_frame(
 def write_trials(frame: pd.DataFrame, path: Path) -> None:
     """A `trials_frame` as a `.csv` or `.parquet` file, whole or not at all; ValueError for another ending or no such folder.
 
-    What is no single value (a fidelity's latency setting) is written as JSON, a column of mixed kinds as text.
+    What is no single value (a fidelity's latency setting) is written as JSON, a column of mixed kinds as text, no architecture as nothing.
     """
     if (write := _WRITERS.get(path.suffix.lower())) is None:
         raise ValueError(f"trials are written as {' or '.join(_WRITERS)}, got {path.name!r}")
-    plain = frame.apply(_plain)
+    plain = frame.assign(variant=frame["variant"].where(frame["variant"] != variant_name(None))).apply(_plain)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         write(plain, part)
@@ -56,6 +56,17 @@ def write_trials(frame: pd.DataFrame, path: Path) -> None:
         raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_trials_file(path: Path) -> bool:
+    """Whether a file is one that `write_trials` wrote, by the names of its first columns."""
+    from pyarrow.parquet import read_schema  # type: ignore[import-untyped]
+
+    try:
+        columns = read_schema(path).names if path.suffix.lower() == ".parquet" else list(pd.read_csv(path, nrows=0).columns)
+    except (OSError, ValueError):
+        return False
+    return tuple(columns[:3]) == _COLUMNS[:3]
 
 
 _WRITERS: Mapping[str, Callable[[pd.DataFrame, Path], None]] = {

@@ -6,7 +6,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Connection, DateTime, and_, delete, func, not_, or_, select, text
@@ -38,9 +38,16 @@ def leased(sessions: Sessions, study: StudyRecord) -> Iterator[Lease]:
 
 @contextmanager
 def _alone(sessions: Sessions, study: StudyRecord) -> Iterator[None]:
-    with exclusive(f"{sessions.engine.url.database}-driver", study.id) as held:
+    file = f"{sessions.engine.url.database}-driver"
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(exclusive(file, study.id))
+        except OSError as error:
+            raise StoreError(f"cannot write beside the store: {file}: {error.strerror}") from None
         if not held:
-            raise StoreError(f"study {study.name!r} is being searched by another process; wait for it, or choose another --name")
+            raise StoreError(
+                f"study {study.name!r} is being searched by another process; wait for it or stop it, or search under another --name"
+            )
         yield
 
 
@@ -104,10 +111,15 @@ def reclaim(connection: Connection, study: StudyRecord, lease: Lease) -> list[Tr
 
 def delete_study(connection: Connection, study: StudyRecord, lease: Lease) -> None:
     """Take a study out with everything that hangs on it; StoreError when others than `lease` drive it."""
+    check_undriven(connection, study, lease)
+    connection.execute(delete(STUDIES).where(STUDIES.c.id == study.id))
+
+
+def check_undriven(connection: Connection, study: StudyRecord, lease: Lease) -> None:
+    """StoreError when others than `lease` drive a study; nobody begins to before the transaction ends."""
     waits = select(STUDIES.c.id).where(STUDIES.c.id == study.id).with_for_update()  # who asks for a lease now gets none
     connection.execute(waits)
     if lease.shared:
         others = select(DRIVERS.c.pid, DRIVERS.c.host).where(DRIVERS.c.study_id == study.id, DRIVERS.c.id != lease.id, alive())
         for pid, host in connection.execute(others):
             raise StoreError(f"study {study.name!r} is being searched by process {pid} on {host}; stop it first")
-    connection.execute(delete(STUDIES).where(STUDIES.c.id == study.id))

@@ -218,6 +218,12 @@ class StudySummary:
         return self.counts.get(TrialState.RUNNING, 0) > 0
 
 
+def check_text(text: str, what: str) -> None:
+    """ValueError for a name or a path that a store cannot hold: it is not UTF-8, or has a zero byte."""
+    if "\0" in text or text.encode("utf-8", "replace").decode() != text:
+        raise ValueError(f"{what} must be UTF-8 without zero bytes, to be stored, got {text!r}; choose another one")
+
+
 def check_finite(metrics: Mapping[str, float]) -> None:
     """ValueError naming the metric that is NaN or infinite: such values are never stored."""
     for name, value in metrics.items():

@@ -17,7 +17,7 @@ from studies.database import StoreError, Synchronous, connect, shown, store_fold
 from studies.fits import Fits
 from studies.ledger import LedgerEntries
 from studies.measurements import Measurements
-from studies.records import Lease, NewTrial, Report, StudyRecord, StudySummary, Trial, TrialState, check_finite
+from studies.records import Lease, NewTrial, Report, StudyRecord, StudySummary, Trial, TrialState, check_finite, check_text
 from studies.rows import all_studies, find_trials, now, study_record, trials_of
 from studies.schema import REPORTS, STUDIES, TRIALS
 from studies.sessions import Sessions
@@ -64,6 +64,7 @@ class Store:
 
     def open(self, name: str, config: Mapping[str, Any]) -> StudyRecord:
         """The study `name`, made now if it is new; StudyMismatch says what differs when it exists with another configuration."""
+        check_text(name, "the name of a study")
         values = json.loads(json.dumps(config, allow_nan=False))
         try:
             study = self._sessions.write(
@@ -82,6 +83,7 @@ class Store:
 
     def study(self, name: str) -> StudyRecord:
         """The stored study of this name; StoreError lists the known ones."""
+        check_text(name, "the name of a study")
         if (found := self._sessions.read(lambda connection: study_changes.find(connection, name))) is not None:
             return found
         known = ", ".join(summary.study.name for summary in self.studies()) or "none yet"
@@ -98,8 +100,14 @@ class Store:
         return [_summary(study_record(row), _of(row.id, counts), _of(row.id, moments)) for row in rows]
 
     def rename(self, study: StudyRecord, new: str) -> StudyRecord:
-        """The study under another name; StoreError when that is in use."""
-        return self._named(new, lambda connection: study_changes.rename(connection, study, new))
+        """The study under another name; StoreError when that is in use, and while the study is being driven."""
+
+        def change(connection: Connection) -> StudyRecord:
+            leases.check_undriven(connection, study, lease)
+            return study_changes.rename(connection, study, new)
+
+        with self.driving(study) as lease:
+            return self._named(new, change)
 
     def copy(self, study: StudyRecord, new: str) -> StudyRecord:
         """A second study of the same configuration with trials, reports, measurements and fits, not files; StoreError for a name in use."""
@@ -225,6 +233,7 @@ class Store:
         return self._sessions.write(lambda connection: trial_changes.record(connection, trial, report, values, driver=driver))
 
     def _named(self, name: str, change: Callable[[Connection], StudyRecord]) -> StudyRecord:
+        check_text(name, "the name of a study")
         try:
             return self._sessions.write(change)
         except IntegrityError:

@@ -217,6 +217,8 @@ def test_doctor_says_what_is_active_and_why(cli: Cli) -> None:
         ("search --channels 5:1", "malformed range '5:1'"),
         ("search --target many", "not a quantity: 'many'"),
         ("search --l3 3 --target 30M", "exclude each other"),
+        ("search --require params<=10M", "the nearest is 80,16,4,4 with params 29,581,900"),
+        ("search --until top1<=90%", "the study looks for a larger top1; write top1>=0.9"),
         ("search --dataset mnist", "unknown data set 'mnist'"),
         ("search --space scaling --l1 3", "does not take --l1"),
         ("search --config nowhere", "no study file 'nowhere'; give a YAML file or one of the presets: scaling-digits"),

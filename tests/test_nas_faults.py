@@ -6,6 +6,8 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -25,6 +27,7 @@ from nas.progress_record import Progress
 from searchspace.spaces import stacking_space
 from studies.halving import Halving
 from studies.records import TrialState
+from studies.store import Store
 from tests.driven import Found, Search, depths_study
 from tests.evaluators import resumable
 from trainer.proxy_config import ProxyConfig
@@ -233,6 +236,22 @@ def test_when_time_is_up_what_runs_goes_back_to_the_queue_after_its_epoch_and_is
     whole = search().run()
     assert whole.count(TrialState.COMPLETE) == 3
     assert set(work(tmp_path / "log").values()) == {1}
+
+
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=[pytest.mark.cluster, pytest.mark.xdist_group("ray")])])
+def test_a_search_that_a_scheduler_ends_goes_on_by_the_same_command(engine: str, store_url: str) -> None:
+    space = ["--channels", "16", "--group-channels", "8", "--l1", "1", "--l3", "1:3", "--train-fraction", "10%", "--epochs", "8"]
+    command = [sys.executable, "-m", "nas", "search", *space, "--engine", engine, "--workers", "1", "--store", store_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if "[1/3]" in line)
+        process.terminate()
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (128 + signal.SIGTERM, ""), err
+    assert err.splitlines()[-1] == "nas: stopped; what is finished is stored, and the same command goes on from here"
+    store = Store(store_url)
+    states = {trial.state for trial in store.trials(store.study("stacking"))}
+    assert states <= {TrialState.COMPLETE, TrialState.QUEUED}
 
 
 def proxy_study(store: str, folder: Path, **options: Any) -> nas.Study:

@@ -108,9 +108,10 @@ def test_deleting_says_what_stays_on_disk(study: Study, tmp_path: Path) -> None:
     assert (folder / "1.safetensors").exists()
 
 
-def test_a_study_that_is_searched_is_not_deleted(study: Study) -> None:
+@pytest.mark.parametrize("words", [("delete", "small", "--yes"), ("rename", "small", "other")])
+def test_a_study_that_is_searched_is_neither_deleted_nor_renamed(study: Study, words: tuple[str, ...]) -> None:
     with study.store.driving(study.record):
-        refused = run(study, "delete", "small", "--yes")
+        refused = run(study, *words)
     assert "study 'small' is being searched by another process" in str(refused.exception)
     assert names(study) == ["small"]
 
@@ -120,8 +121,20 @@ def test_trials_go_to_a_file(study: Study, tmp_path: Path) -> None:
     done = run(study, "trials", "small", "--out", str(out))
     assert done.output == f"wrote the 2 trials of study 'small' to {out}\n"
     assert list(pd.read_csv(out)["top1"]) == [0.1, 0.2]
+    assert run(study, "trials", "small", "--out", str(out)).exit_code == 0  # a file of its own is written again
     refused = run(study, "trials", "small", "--out", str(tmp_path / "trials.txt"))
     assert "trials are written as .csv or .parquet, got 'trials.txt'" in str(refused.exception)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_file_that_is_something_else_is_not_replaced_by_trials(study: Study, tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"mine.{ending}"
+    assert run(study, "trials", "small", "--out", str(out)).exit_code == 0
+    assert run(study, "trials", "small", "--out", str(out)).exit_code == 0
+    out.write_text("number,value\n1,2\n")
+    refused = run(study, "trials", "small", "--out", str(out))
+    assert f"{out} is no file of trials, so it stays as it is" in str(refused.exception)
+    assert out.read_text() == "number,value\n1,2\n"
 
 
 def test_a_candidate_that_lacks_seeds_is_on_no_front_of_a_file(store_url: str, tmp_path: Path) -> None:

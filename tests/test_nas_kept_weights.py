@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -198,16 +199,42 @@ def test_a_folder_is_of_one_study_even_where_another_store_has_one_of_its_name(t
         return search(tmp_path, store=f"sqlite:///{tmp_path}/nas.sqlite", **options)  # its weights would lie in nas-weights, too
 
     study = search(tmp_path)
-    with pytest.raises(
-        nas.NasError, match=r"nas-weights/s is for the weights of another study 's', made .*; choose another folder, or"
-    ) as error:
-        other()
-    assert on_disk(tmp_path / "nas-weights") == {f"s/{file}" for file in files_of(study, [2, 4])}
-    check_recorded(study)
-    assert len(other(weights_folder=tmp_path / "free").artifacts()) == 2
+    for _ in range(2):  # the folder of its own is found again
+        own = other(keep_weights="all").artifacts()[0].path.parent
+        assert re.fullmatch(r"s-\d{8}T\d{6}-\d{6}", own.name)
+        assert own.parent == tmp_path / "nas-weights"
+        assert on_disk(tmp_path / "nas-weights" / "s") == files_of(study, [2, 4])
+        assert on_disk(own) == files_of(study, range(6))
+        check_recorded(study)
+    assert len(other(name="u", weights_folder=tmp_path / "free").artifacts()) == 2
     search(tmp_path, name="t", weights_folder=tmp_path / "free")  # studies of other names share it
-    Path(str(error.value).partition(", or delete ")[2].partition(" if that")[0]).unlink()
-    assert len(other().artifacts()) == 2
+    again = search(tmp_path, name="u", weights_folder=tmp_path / "free")
+    assert {artifact.path.parent.parent for artifact in again.artifacts()} == {tmp_path / "free"}
+    check_recorded(again)
+
+
+@pytest.mark.parametrize("lost", ["renamed", "deleted"])
+def test_a_study_that_was_renamed_or_deleted_keeps_its_weights_when_its_name_is_searched_again(
+    lost: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = search(tmp_path, keep_weights="all")
+    before = {artifact.path: artifact.path.read_bytes() for artifact in first.artifacts()}
+    if lost == "renamed":
+        first.store.rename(first.record, "t")
+    else:
+        first.store.delete(first.record)
+    second = search(tmp_path, evaluate=writing((0.9, *[0.1] * 5)))
+    assert [artifact.trial for artifact in second.artifacts()] == [0]
+    own = second.artifacts()[0].path.parent
+    assert caplog.messages == [
+        f"{tmp_path}/nas-weights/s is for the weights of another study 's'; those of this one go to {own}",
+    ]
+    check_recorded(second)
+    if lost == "renamed":
+        renamed = search(tmp_path, name="t", keep_weights="all")
+        assert [artifact.path for artifact in renamed.artifacts()] == list(before)
+        check_recorded(renamed)
+    assert before == {path: path.read_bytes() for path in before}
 
 
 def test_a_copy_of_a_store_deletes_no_weights_of_the_original(tmp_path: Path) -> None:
@@ -223,10 +250,15 @@ def test_a_copy_of_a_store_deletes_no_weights_of_the_original(tmp_path: Path) ->
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line_before_anything_is_trained(tmp_path: Path) -> None:
     (tmp_path / "nas-weights").write_text("in the way")
-    with pytest.raises(nas.NasError, match=r"cannot write to the folder .*nas-weights/s: .*; --keep-weights none searches without it"):
+    with pytest.raises(
+        nas.NasError,
+        match=r"cannot write to the folder .*nas-weights/s: .*; choose another one \(train: --out\), or search with --keep-weights none",
+    ):
         search(tmp_path)
-    assert nas.open_study("s", store=f"sqlite:///{tmp_path}/nas.db").trials() == []
+    assert Store(f"sqlite:///{tmp_path}/nas.db").studies() == []
     assert search(tmp_path, keep_weights="none").artifacts() == []
+    with pytest.raises(ValueError, match="weights_folder must be UTF-8"):
+        search(tmp_path, weights_folder=tmp_path / "caf\udce9")
 
 
 def test_the_files_of_a_study_are_listed_with_size_and_hash(tmp_path: Path) -> None:

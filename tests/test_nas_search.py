@@ -230,6 +230,32 @@ def test_a_search_in_which_everything_fails_says_so(store_url: str, tmp_path: Pa
         nas.search(SMALL, store=store_url, engine="local", evaluate=counting(tmp_path / "calls", fail))
 
 
+def test_a_search_that_ends_by_its_budget_before_anything_is_trained_says_so(store_url: str, tmp_path: Path) -> None:
+    def slowly(config: Any, proxy: ProxyConfig, *, seed: int) -> Iterator[ProxyResult]:
+        for epoch in (1, 2):
+            time.sleep(0.1)
+            yield ProxyResult(epoch=epoch, metrics={"top1": 0.5}, fidelity=proxy.fidelity(epochs=epoch, seed=seed))
+
+    with pytest.raises(
+        nas.NasError, match=r"ended before a trial was trained \(the time is up: .*\); with more of it the same command goes"
+    ):
+        nas.search(SMALL, store=store_url, engine="local", evaluate=slowly, budget=nas.Budget(seconds=0.05))
+    store = Store(store_url)
+    states = Counter(trial.state for trial in store.trials(store.study("stacking")))
+    assert (states[TrialState.QUEUED], states[TrialState.COMPLETE]) == (1, 0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_search_whose_store_is_deleted_ends_with_an_error(engine: str, store_url: str, tmp_path: Path) -> None:
+    def delete(progress: Progress) -> None:
+        if progress.done == 2:
+            Path(store_url.removeprefix("sqlite:///")).unlink(missing_ok=True)
+
+    with pytest.raises(StoreError, match=r"nas\.db was deleted, moved or replaced while it was being written"):
+        nas.search(SMALL, store=store_url, engine=engine, evaluate=counting(tmp_path / "calls"), listener=delete)
+    assert len(calls(tmp_path / "calls")) < 11
+
+
 def test_bad_input_leaves_no_study_behind(store_url: str, tmp_path: Path) -> None:
     empty = nas.StudyConfig(space=stacking_space(target=Target(1_000_000)))
     undividable = nas.StudyConfig(space=stacking_space(channels=[18], group_channels=[6], l1=[1], l3=[1]))
@@ -244,6 +270,8 @@ def test_bad_input_leaves_no_study_behind(store_url: str, tmp_path: Path) -> Non
         (SMALL, {"gpus_per_trial": 2.0}, "only the real training shares a trial"),
         (SMALL, {"ray_address": "ray://head:10001"}, "run the driver on the cluster"),
         (SMALL, {"checkpoints": "s3://"}, "a URL names its bucket"),
+        (SMALL, {"checkpoints": "caf\udce9"}, "checkpoints must be UTF-8"),
+        (SMALL, {"name": "caf\udce9"}, "the name of a study must be UTF-8"),
     ):
         with pytest.raises(ValueError, match=message):
             nas.search(config, store=store_url, evaluate=counting(tmp_path / "calls"), **options)

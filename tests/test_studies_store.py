@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import Engine, create_engine, event, func, select, text
 
 from studies import database
 from studies.database import HEAD, MIGRATIONS, StoreError
@@ -158,7 +159,7 @@ def migrate(url: str, revision: str) -> None:
     engine.dispose()
 
 
-def test_a_store_of_the_first_schema_is_migrated_with_everything_in_it(any_store_url: str) -> None:
+def test_a_store_of_the_first_schema_is_migrated_with_everything_in_it(any_store_url: str, caplog: pytest.LogCaptureFixture) -> None:
     migrate(any_store_url, "0001")
     engine = create_engine(any_store_url)
     study = {"config": json.dumps(CONFIG), "now": "2026-01-02 03:04:05"}
@@ -171,10 +172,12 @@ def test_a_store_of_the_first_schema_is_migrated_with_everything_in_it(any_store
         connection.execute(text("INSERT INTO reports (trial_id, step, metrics) VALUES (1, 2, :metrics)"), {"metrics": trial["metrics"]})
     engine.dispose()
     with pytest.raises(
-        StoreError, match=f"has the older schema 0001, this program reads {HEAD}: the next `nas search` in it, or in Python"
+        StoreError, match=f"has the older schema 0001, this program reads {HEAD}: the next `nas search` or `nas train` in it"
     ):
         Store(any_store_url, create=False)
     store = Store(any_store_url)
+    (said,) = [message for message in caplog.messages if "schema" in message]
+    assert said.endswith(f"from schema 0001 to {HEAD}, which older programs refuse")
     old = store.study("old")
     (kept,) = store.trials(old)
     assert (kept.state, kept.cost, kept.metrics, kept.fidelity, kept.seed) == (
@@ -258,7 +261,7 @@ def test_a_store_of_a_newer_schema_is_left_alone(any_store_url: str) -> None:
 
 
 def test_looking_never_makes_a_store(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no store at"):
+    with pytest.raises(StoreError, match=f"no store at {tmp_path}/none.db; .* makes one, or name another with --store"):
         Store(f"sqlite:///{tmp_path / 'none.db'}", create=False)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "empty.db").touch()
@@ -462,6 +465,97 @@ def test_who_looks_sees_the_store_that_was_put_in_place_of_another(store_url: st
         file.unlink()
     Store(store_url).open("second", CONFIG)
     assert [summary.study.name for summary in reader.studies()] == ["second"]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_written_to_a_file_that_is_no_longer_the_store(store_url: str, tmp_path: Path, replaced: bool) -> None:
+    store = Store(store_url)
+    study = store.open("s", CONFIG)
+    train(store, "s", 1)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    if replaced:
+        Store(store_url).open("s", CONFIG)
+    with pytest.raises(StoreError, match=f"the store {tmp_path}/nas.db was deleted, moved or replaced while it was being written"):
+        store.requeue_running(study)
+
+
+def test_a_transaction_that_is_interrupted_leaves_the_store_unlocked(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0)
+    store = Store(store_url)
+    study = store.open("s", CONFIG)
+
+    def interrupt(cursor: sqlite3.Cursor, statement: str, parameters: tuple[int, ...], _: object) -> None:
+        if statement.startswith("SELECT"):
+            event.remove(Engine, "do_execute", interrupt)
+            cursor.execute(statement, parameters)
+            raise KeyboardInterrupt
+
+    event.listen(Engine, "do_execute", interrupt)
+    try:
+        store.add(study, [NewTrial(params={}, seed=0)])
+    except KeyboardInterrupt:  # whose traceback holds what was cut off
+        assert [trial.number for trial in store.add(study, [NewTrial(params={}, seed=0)])] == [0]
+    else:
+        pytest.fail("nothing was interrupted")
+
+
+READ = """
+import sys
+from studies.store import Store
+store = Store(sys.argv[1], create=False)
+(study,) = [summary.study for summary in store.studies()]
+print(study.name, len(store.trials(study)), flush=True)
+store.delete(study)
+"""
+
+
+def read_without_rights(url: str) -> tuple[str, str]:
+    """What a process reads, and what it is told, that may write nothing but what the modes of files allow it, root or not."""
+    as_others = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    if as_others and shutil.which("setpriv") is None:
+        pytest.skip("root may write everywhere, and there is no setpriv to take that from a process")
+    done = subprocess.run([*as_others, sys.executable, "-c", READ, url], capture_output=True, text=True, timeout=120)
+    return done.stdout, done.stderr.strip().splitlines()[-1]
+
+
+def test_a_store_where_nothing_may_be_written_is_read_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "a #folder"
+    folder.mkdir()
+    url = f"sqlite:///{folder}/nas.db"
+    store = Store(url)
+    store.open("s", CONFIG)
+    train(store, "s", 1)
+    try:
+        folder.chmod(0o555)
+        live, _ = read_without_rights(url)
+        folder.chmod(0o755)
+        store.close()
+        folder.chmod(0o555)
+        at_rest, refused = read_without_rights(url)
+        before = sorted(folder.iterdir())
+        folder.chmod(0o755)
+        (folder / "nas.db-wal").write_bytes(b"changes")
+        folder.chmod(0o555)
+        _, with_log = read_without_rights(url)
+    finally:
+        folder.chmod(0o755)
+    assert (live, at_rest) == ("s 1\n", "s 1\n")
+    assert [path.name for path in before] == ["nas.db"]
+    assert "cannot write beside the store" in refused
+    assert with_log.endswith(
+        "changes lie in nas.db-wal, and nothing may be written here; copy both files to a folder of yours and name that store"
+    )
+
+
+def test_a_name_that_cannot_be_stored_is_refused(store_url: str) -> None:
+    store = Store(store_url)
+    study = store.open("s", CONFIG)
+    for name in (os.fsdecode(b"caf\xe9"), "a\0b"):
+        for use in (lambda: store.open(name, CONFIG), lambda: store.study(name), lambda: store.rename(study, name)):  # noqa: B023
+            with pytest.raises(ValueError, match="the name of a study must be UTF-8 without zero bytes"):
+                use()
+    assert [summary.study.name for summary in store.studies()] == ["s"]
 
 
 def test_who_looks_waits_for_writers_only_to_write_itself(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def delete(
 
 def trials(
     study: StudyName,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="A .csv or .parquet file.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .csv or .parquet file; only an earlier file of trials is replaced.")],
     store: Store = DEFAULT_STORE,
 ) -> None:
     """Write a study's trials to a file, a row each. Example: nas trials stacking --out trials.parquet"""

@@ -43,9 +43,11 @@ def delete(name: str, store: str, *, asks: bool) -> None:
 
 def trials(name: str, out: Path, store: str) -> None:
     """Write a study's trials to a file."""
-    from studies.frames import write_trials
+    from studies.frames import is_trials_file, write_trials
 
     frame = _open(name, store).frame()
+    if out.exists() and not is_trials_file(out):
+        raise NasError(f"{out} is no file of trials, so it stays as it is; choose another --out, or delete it first")
     write_trials(frame, out)
     typer.echo(f"wrote the {_count(len(frame), 'trial')} of study {name!r} to {out}")
 

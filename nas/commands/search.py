@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from nas import output
 from nas.api import Study
 from nas.api import search as run_search
 from nas.budget import Budget, parse_duration
+from nas.commands.stopping import terminable
 from nas.commands.studies import print_front
 from nas.config import StudyConfig
 from nas.flags import Flags, study_config
@@ -93,27 +95,30 @@ def _search_with_progress(config: StudyConfig, name: str | None, run: RunFlags, 
     from nas.progress import ProgressView
 
     logging.basicConfig(format="nas: %(message)s", level=logging.INFO if os.environ.get("NAS_DEBUG") else logging.ERROR)
-    # Decoding a folder of images and a server that is down take a while; a cluster that is open, or smaller than asked for, is to be known.
-    for telling in ("trainer.packing", "studies.outages", "nas.engine.cluster"):
+    # Decoding a folder of images and a server that is down take a while; a cluster that is open, or smaller than asked for, weights that go
+    # elsewhere or are not kept, and a store that older programs can no longer read, are to be known.
+    for telling in ("trainer.packing", "studies.outages", "studies.database", "nas.engine.cluster", "nas.kept_weights"):
         logging.getLogger(telling).setLevel(logging.WARNING)
-    try:
-        with ProgressView(config.objectives[0]) as view:
-            return run_search(
-                config,
-                name=name,
-                store=store,
-                budget=run.budget,
-                reuse=run.reuse or (),
-                listener=view,
-                step_timeout=_seconds(run.step_timeout),
-                **{flag: getattr(run, flag) for flag in AS_WRITTEN},
-            )
-    except KeyboardInterrupt:
-        typer.echo("nas: stopped; what is finished is stored, and the same command goes on from here", err=True)
-        if run.engine == "ray":  # interrupted, Ray's native threads may crash while Python takes itself apart
-            sys.stdout.flush()
-            os._exit(130)
-        raise typer.Exit(130) from None
+    with terminable() as terminated:
+        try:
+            with ProgressView(config.objectives[0]) as view:
+                return run_search(
+                    config,
+                    name=name,
+                    store=store,
+                    budget=run.budget,
+                    reuse=run.reuse or (),
+                    listener=view,
+                    step_timeout=_seconds(run.step_timeout),
+                    **{flag: getattr(run, flag) for flag in AS_WRITTEN},
+                )
+        except KeyboardInterrupt:
+            code = 128 + (terminated or [signal.SIGINT])[0]
+            typer.echo("nas: stopped; what is finished is stored, and the same command goes on from here", err=True)
+            if run.engine == "ray":  # interrupted, Ray's native threads may crash while Python takes itself apart
+                sys.stdout.flush()
+                os._exit(code)
+            raise typer.Exit(code) from None
 
 
 def _print_candidates(config: StudyConfig, format: Format) -> None:
@@ -138,7 +143,8 @@ def _print_candidates(config: StudyConfig, format: Format) -> None:
     ]
     choice = choice_columns(space.domains)
     sizes = [*map(metric_column, ("params", "flops")), percent_column("size_error", "size error")]
-    sizes += [Column(name, symbol, "{:.3f}".format) for name, symbol in COEFFICIENTS.items()] if space.name == "scaling" else []
+    if space.name == "scaling":
+        sizes += [Column(name, symbol, "{:.3f}".format, optional=True) for name, symbol in COEFFICIENTS.items()]
     counted = f"costs at {space.image_size} px with {space.num_classes} classes"
     total = len(space) if listed else len(candidates)
     title = f"{total:,} candidates, {len(feasible):,} feasible{listed} ({counted})"

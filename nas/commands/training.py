@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import typer
 
+from nas.commands.stopping import terminable
 from nas.export import variant_document
 from nas.output import Column, Format, metric_column, print_rows, text_column
 from nas.progress_record import Listener
@@ -49,22 +51,23 @@ def train(document: VariantDocument, how: Mapping[str, Any], run: TrainFlags, st
     threads = how["threads"] or (_threads_before(name, store) if run.resume else None) or _share_of_processors(run.processes)
     given = {key: value for key, value in how.items() if value is not None}
     proxy = full_proxy(document.config, **{**given, "threads": threads})
-    try:
-        with ProgressView(Objective.of("top1")) as view:
-            study = run_training(
-                document,
-                proxy,
-                out=out,
-                seed=run.seed,
-                name=name,
-                store=store,
-                processes=run.processes,
-                resume=run.resume,
-                listener=_of_one(view),
-            )
-    except KeyboardInterrupt:
-        typer.echo(f"nas: stopped; the same command with --resume goes on from the last epoch in {out}", err=True)
-        raise typer.Exit(130) from None
+    with terminable() as terminated:
+        try:
+            with ProgressView(Objective.of("top1")) as view:
+                study = run_training(
+                    document,
+                    proxy,
+                    out=out,
+                    seed=run.seed,
+                    name=name,
+                    store=store,
+                    processes=run.processes,
+                    resume=run.resume,
+                    listener=_of_one(view),
+                )
+        except KeyboardInterrupt:
+            typer.echo(f"nas: stopped; the same command with --resume goes on from the last epoch in {out}", err=True)
+            raise typer.Exit(128 + (terminated or [signal.SIGINT])[0]) from None
     trial = study.trials()[0]
     row = {"variant": document.name, **{name: trial.value(name) for name in METRICS}, "out": str(out)}
     measured = [metric_column(name) for name in ("top1", "top5", "loss", "params", "flops", "seconds") if row[name] is not None]

@@ -171,9 +171,13 @@ def run_ray(driver: Driver, slots: Slots, evaluate: Evaluator, how: Execution) -
     bridge = Bridge(driver, evaluate, how)
     with ExitStack() as stack:
         stack.enter_context(_interruptible(driver))
+        terminate = signal.getsignal(signal.SIGTERM)
+        stack.callback(_on_sigterm, terminate)
         with driver.ledger.time("start-up"):
             room = stack.enter_context(cluster(slots, how.ray_address))
             driver.ledger.resize(room.workers)
+        if callable(terminate):  # Ray has put its own handler there, which ends its processes before the search has
+            _on_sigterm(terminate)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="nas-tune-"))
         tuner = tune.Tuner(_trainable(room), tune_config=_tune_config(bridge, room), run_config=_run_config(bridge, folder))
         try:
@@ -244,3 +248,8 @@ def _interruptible(driver: Driver) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _on_sigterm(handler: Any) -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
