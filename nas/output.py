@@ -121,7 +121,7 @@ def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str, cap
     console = _console(Console)
     shown = [column for column in columns if not column.plain]
     least = _least_widths(rows, shown)
-    while _total(least) > console.width and any(column.optional for column in shown):
+    while _total(least) > console.width and len(shown) > 1 and any(column.optional for column in shown):
         shown.remove([column for column in shown if column.optional][-1])
         least = _least_widths(rows, shown)
     if len(shown) < sum(not column.plain for column in columns):

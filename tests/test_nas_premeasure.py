@@ -298,7 +298,7 @@ def test_a_screen_and_a_latency_s_terms_are_part_of_a_study(store_url: str, chan
         ({"screen": {"score": "zen", "keep": 0}}, r"screen: keep must lie in \(0, 1\], got 0"),
         ({"latency": {"batch_size": 0}}, "latency: batch_size must be whole and at least 1, got 0"),
         ({"latency": {"device": "tpu"}}, "latency: device must be cpu or cuda"),
-        ({"screen": {"sieve": 1}}, "unexpected keyword argument 'sieve'"),
+        ({"screen": {"sieve": 1}}, "screen: unknown key 'sieve'; known: score, keep"),
     ],
 )
 def test_a_screen_or_a_latency_that_makes_no_sense_is_refused(values: dict[str, Any], message: str) -> None:
