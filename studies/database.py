@@ -189,8 +189,8 @@ def _is_writable(file: Path) -> bool:
 
 def _has_log(file: Path) -> bool:
     """Whether changes lie beside the file: a driver is at work, or was killed."""
-    log = file.with_name(f"{file.name}-wal")
-    return log.exists() and log.stat().st_size > 0
+    changes = file.with_name(f"{file.name}-wal")
+    return changes.exists() and changes.stat().st_size > 0
 
 
 def _tune_server(engine: Engine) -> None:
