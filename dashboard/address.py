@@ -4,30 +4,45 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 T = TypeVar("T")
 VIEW, STUDY, TRIAL = "view", "study", "trial"
+WRITTEN = "address"  # in the session: the address as it was last written or followed
+
+
+def follow() -> None:
+    """Take what is chosen from the address; at the beginning of every run, whole or of a fragment.
+
+    The browser sends its address with every click, and it may not yet have heard of what the click before has written. So the address that
+    comes is believed when a session begins and when the reader goes back or forward; otherwise what this session wrote last stands.
+    """
+    _replace(_chosen())
+
+
+def write(name: str, value: str | list[str] | None) -> None:
+    """Write a choice into the address, or take it out with None."""
+    _replace({**_chosen(), name: value})
 
 
 def select_trial(number: int | None) -> None:
     """Put a trial, or none, into the address; in a callback, so that all of the page follows."""
-    _write(TRIAL, None if number is None else str(number))
+    write(TRIAL, None if number is None else str(number))
 
 
 def open_trial(number: int) -> None:
     """Select a trial and open its view; for callbacks, such as the `on_click` of a figure."""
-    select_trial(number)
-    open_view("trial")
+    _replace({**_chosen(), TRIAL: str(number), VIEW: "trial"})
 
 
 def open_study(name: str) -> None:
     """Turn to another study; what was chosen about the one before is forgotten. For callbacks."""
-    st.query_params.from_dict({STUDY: name, **({VIEW: view} if (view := st.query_params.get(VIEW)) else {})})
+    _replace({STUDY: name, VIEW: _chosen().get(VIEW)})
 
 
 def open_view(name: str) -> None:
     """Open a view of the chosen study; for callbacks."""
-    _write(VIEW, name)
+    write(VIEW, name)
 
 
 def choice(
@@ -95,15 +110,28 @@ def _keep(name: str, key: str, default: object) -> None:
     """Write what a widget was set to into the address, which alone is read."""
     value = st.session_state[key]
     if value == default:
-        _write(name, None)
+        write(name, None)
     elif isinstance(value, list):
-        _write(name, [str(option) for option in value] or "")
+        write(name, [str(option) for option in value] or "")
     else:
-        _write(name, str(value))
+        write(name, str(value))
 
 
-def _write(name: str, value: str | list[str] | None) -> None:
-    if value is None:
-        st.query_params.pop(name, None)
-    else:
-        st.query_params[name] = value
+def _chosen() -> dict[str, str | list[str] | None]:
+    """All that the address holds, or holds as soon as the browser has heard of it."""
+    context = get_script_run_ctx()
+    asked = context is not None and context.is_history_navigation
+    if not asked and (written := st.session_state.get(WRITTEN)) is not None:
+        return dict(written)
+    return _held()
+
+
+def _held() -> dict[str, str | list[str] | None]:
+    return {name: st.query_params.get_all(name) for name in st.query_params}
+
+
+def _replace(chosen: dict[str, str | list[str] | None]) -> None:
+    told = {name: [value] if isinstance(value, str) else value for name, value in chosen.items() if value is not None}
+    if told != _held():
+        st.query_params.from_dict(told)
+    st.session_state[WRITTEN] = told

@@ -12,7 +12,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from streamlit.file_util import get_static_dir
 
-from dashboard.address import STUDY, VIEW, choice, open_study
+from dashboard.address import STUDY, VIEW, choice, follow, open_study, write
 from dashboard.delivery import Delivery, parts_of
 from dashboard.head_start import head_start
 from dashboard.live import is_live
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """The whole page."""
     st.set_page_config(page_title="Architecture search", layout="wide")
+    follow()
     try:
         show_store()
     except ValueError as error:  # a damaged store may hold anything
@@ -77,7 +78,7 @@ def choose_study(names: Sequence[str]) -> str:
         st.session_state[STUDY] = name
     st.sidebar.selectbox("Study", names, key=STUDY, on_change=lambda: open_study(st.session_state[STUDY]))
     if asked != name:
-        st.query_params[STUDY] = name
+        write(STUDY, name)
     return name
 
 
@@ -100,6 +101,7 @@ def interval(summaries: Sequence[StudySummary], name: str, view: str) -> int | N
 
 def show_page(name: str, names: Sequence[str], *, every: int | None) -> None:
     """The chosen study in one view; starts the whole page anew when another is asked for, studies came, or a search began or ended."""
+    follow()
     try:
         with closing(open_store()) as store:
             summaries = store.studies()

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from dashboard.address import TRIAL, choice, choices, flag, open_study, open_trial, open_view, select_trial
+from dashboard.address import TRIAL, choice, choices, flag, open_study, open_trial, open_view, select_trial, write
 from studies.constraints import Constraint, constraints_of
 from studies.page_data import read_trials
 from studies.records import Objective, StudyRecord, StudySummary
 from studies.seeds import seeds_of
 from studies.store import Store
 
-__all__ = ["Page", "choice", "choices", "flag", "frame_of", "open_study", "open_trial", "open_view", "select_trial", "stamp"]
+__all__ = ["Page", "choice", "choices", "flag", "frame_of", "open_study", "open_trial", "open_view", "select_trial", "stamp", "write"]
 KEPT = 32  # frames of as many studies
 
 

@@ -100,6 +100,16 @@ def point_at_trial(tab: Any, key: str, number: int) -> None:
     wait_for(hovers, what=f"the words about trial {number}")
 
 
+# A script for a page before it loads: while `held` is a list, what the server sends waits there, as on a slow line, until `letGo()`.
+SLOW_LINE = """{
+  const listen = WebSocket.prototype.addEventListener;
+  WebSocket.prototype.addEventListener = function (kind, listener, ...rest) {
+    const late = event => window.held ? window.held.push(() => listener(event)) : listener(event);
+    listen.call(this, kind, kind === "message" ? late : listener, ...rest);
+  };
+  window.letGo = () => { const waiting = window.held; window.held = null; waiting.forEach(told => told()); };
+}"""
+
 _PLACE = """([key, number]) => {
   const plot = document.querySelector(`.st-key-${key} .js-plotly-plot`), { xaxis, yaxis, scene } = plot._fullLayout;
   const times = (m, v) => [0, 1, 2, 3].map(row => [0, 1, 2, 3].reduce((sum, column) => sum + m[row + 4 * column] * v[column], 0));

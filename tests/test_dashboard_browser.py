@@ -10,7 +10,7 @@ from dashboard.plotly_module import NAME
 from searchspace.spaces import stacking_space
 from studies.records import StudyRecord
 from studies.store import Store
-from tests.browsing import chromium, click_trial, dashboard_server, point_at_trial, points, tab_of, wait_for
+from tests.browsing import SLOW_LINE, chromium, click_trial, dashboard_server, point_at_trial, points, tab_of, wait_for
 from tests.dashboard_stores import fill, train
 from tests.dashboard_views import add
 
@@ -118,6 +118,30 @@ def test_the_address_restores_axes_and_switches(browser, finished):
         with tab_of(browser, tab.url) as other:
             other.locator(".legendtext", has_text="infeasible").wait_for()
             other.locator(".xtitle", has_text="params (M)").wait_for()
+
+
+def test_a_choice_stands_when_the_next_one_comes_before_its_answer(browser, finished):
+    with tab_of(browser, "about:blank") as tab:
+        tab.add_init_script(SLOW_LINE)
+        tab.goto(f"{finished}/?view=front")
+        tab.locator(".xtitle").first.wait_for()
+        tab.get_by_role("combobox", name=re.compile("To the right")).click()
+        tab.evaluate("held = []")
+        tab.get_by_role("option", name="params", exact=True).click()
+        wait_for(lambda: tab.evaluate("held.length"), what="the answer")
+        tab.get_by_role("button", name="infeasible (11)").click()
+        tab.wait_for_timeout(200)  # for the click to be on its way
+        assert "x=params" not in tab.url
+        tab.evaluate("letGo()")
+        tab.locator(".legendtext", has_text="infeasible").wait_for()
+        tab.locator(".xtitle", has_text="params (M)").wait_for()
+        assert "x=params" in tab.url
+        tab.go_back()
+        tab.locator(".legendtext", has_text="infeasible").wait_for(state="detached")
+        tab.locator(".xtitle", has_text="params (M)").wait_for()
+        tab.go_back()
+        tab.locator(".xtitle", has_text="params (M)").wait_for(state="detached")
+        assert "x=params" not in tab.url
 
 
 def test_a_new_trial_appears_in_the_browser_without_a_reload(browser, live, store):

@@ -19,7 +19,7 @@ from dashboard.comparison import (
     of_preset,
     of_trial,
 )
-from dashboard.page import Page, choice
+from dashboard.page import Page, choice, write
 from dashboard.plain import as_text
 from dashboard.plot import draw
 from dashboard.views.curves import METRICS_SHOWN, best_trial
@@ -57,7 +57,7 @@ def _choose(page: Page) -> list[str]:
     asked = [token for token in dict.fromkeys(st.query_params.get(COMPARE, "").split(",")) if token in labels][:MOST]
     if COMPARE not in st.query_params:
         asked = _at_first(page, labels)
-        st.query_params[COMPARE] = ",".join(asked)
+        write(COMPARE, ",".join(asked))
     if st.session_state.get(WIDGET) != asked:
         st.session_state[WIDGET] = asked
     st.multiselect(
@@ -66,7 +66,7 @@ def _choose(page: Page) -> list[str]:
         format_func=labels.__getitem__,
         max_selections=MOST,
         key=WIDGET,
-        on_change=lambda: st.query_params.update({COMPARE: ",".join(st.session_state[WIDGET])}),
+        on_change=lambda: write(COMPARE, ",".join(st.session_state[WIDGET])),
     )
     return asked
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts.sampling import Query, chained_points, most_levels, receptive_figure, sampling_figure
-from dashboard.page import Page, choice
+from dashboard.page import Page, choice, write
 from dashboard.plain import as_text
 from dashboard.plot import draw
 from studies.fidelity import fidelity_text
@@ -89,7 +89,7 @@ def _place(side: int) -> tuple[int, int] | None:
 
 def _look_from(pixel: int, query: Query) -> None:
     row, column = divmod(pixel, query.size[1])
-    st.query_params[AT] = f"{column * query.stride},{row * query.stride}"
+    write(AT, f"{column * query.stride},{row * query.stride}")
 
 
 def _show_fields(found: Inspection) -> None:
