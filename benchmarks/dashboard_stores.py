@@ -5,10 +5,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import optuna
-from optuna.distributions import IntDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
@@ -22,7 +22,7 @@ from studies.store import Store
 
 EPOCHS = 20
 PRUNED_AFTER = 4
-OBJECTIVES = (("top1", "maximize"), ("params", "minimize"), ("flops", "minimize"))
+OBJECTIVES: tuple[tuple[str, Literal["maximize", "minimize"]], ...] = (("top1", "maximize"), ("params", "minimize"), ("flops", "minimize"))
 STUDY = "large"
 CHUNK = 5000  # trials a statement
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)  # a finished study
@@ -74,7 +74,7 @@ def fill_optunas(url: str, trials: int) -> None:
     storage = RDBStorage(url)
     study = optuna.create_study(storage=storage, study_name=STUDY, directions=[way for _, way in OBJECTIVES])
     study.set_metric_names([name for name, _ in OBJECTIVES])
-    ranges = {"channels": IntDistribution(32, 320), "l1": IntDistribution(1, 8), "l3": IntDistribution(1, 60)}
+    ranges: dict[str, BaseDistribution] = {"channels": IntDistribution(32, 320), "l1": IntDistribution(1, 8), "l3": IntDistribution(1, 60)}
     study.add_trials(
         [
             create_trial(

@@ -9,7 +9,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from nas.output import Column, print_rows, text_column
 from nas.progress_record import Progress
 from nas.samplers import Sampler
 from searchspace.spaces import stacking_space
+from studies.records import Objective
 from studies.store import Store
 from trainer.proxy_config import ProxyConfig, ProxyResult
 
@@ -41,7 +42,7 @@ def nothing(config: Any, proxy: ProxyConfig, *, seed: int) -> Iterator[ProxyResu
 def study_of(trials: int) -> nas.StudyConfig:
     """A space with room for `trials`, chosen from by chance."""
     space = stacking_space(channels=[64, 80], group_channels=[16], l1=[1, 2], l3=range(2, trials))
-    return nas.StudyConfig(space=space, proxy=ProxyConfig(epochs=1), objectives=("top1",), sampler="random")
+    return nas.StudyConfig(space=space, proxy=ProxyConfig(epochs=1), objectives=(Objective.of("top1"),), sampler="random")
 
 
 @dataclass
@@ -75,9 +76,10 @@ class Shares:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def of(self, owner: type, methods: tuple[str, ...], name: str) -> Iterator[None]:
+    def of(self, owner: Any, methods: tuple[str, ...], name: str) -> Iterator[None]:
         """Time every call of the owner's methods for the block."""
-        with mock.patch.multiple(owner, **{method: self._timed(getattr(owner, method), name) for method in methods}):
+        timed: dict[str, Any] = {method: self._timed(getattr(owner, method), name) for method in methods}
+        with mock.patch.multiple(owner, **timed):
             yield
 
     def _timed(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -104,7 +106,7 @@ def local(trials: int, url: str) -> dict[str, float]:
 STORE_WRITES = ("add", "start", "report", "finish")
 
 
-def medians(rows: list[Mapping[str, float]]) -> dict[str, float]:
+def medians(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The median of each column."""
     return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
 

@@ -4,10 +4,10 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import optuna
-from optuna.distributions import IntDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.storages import RDBStorage
 from sqlalchemy import Engine, event
 
@@ -15,7 +15,8 @@ import nas
 from nas.samplers import Sampler
 from searchspace.space import Candidate
 from searchspace.spaces import stacking_space
-from studies.records import NewTrial, Report, TrialState
+from studies.database import Synchronous
+from studies.records import NewTrial, Objective, Report, TrialState
 from studies.store import Store
 
 TRIALS = 100  # of each sample
@@ -26,7 +27,7 @@ REOPENED = "reopened"
 def store_rates(repeats: int, folder: Path) -> list[dict[str, Any]]:
     """Trials a second of ours and Optuna's at each `synchronous` setting, medians of interleaved repeats."""
     rows = []
-    for synchronous in ("NORMAL", "FULL"):
+    for synchronous in get_args(Synchronous):
         samples = [
             {
                 "ours": TRIALS / ours(folder / f"ours-{synchronous}-{repeat}.db", synchronous),
@@ -40,7 +41,7 @@ def store_rates(repeats: int, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def ours(path: Path, synchronous: str) -> float:
+def ours(path: Path, synchronous: Synchronous) -> float:
     """Seconds for the trials as a driver writes them: begun, two reports, and the end with the third."""
     store = Store(f"sqlite:///{path}", synchronous=synchronous)
     study = store.open("s", {"objectives": [{"metric": "top1", "direction": "maximize"}]})
@@ -59,12 +60,12 @@ def ours(path: Path, synchronous: str) -> float:
     return seconds
 
 
-def optunas(path: Path, synchronous: str) -> float:
+def optunas(path: Path, synchronous: Synchronous) -> float:
     """Seconds for the same content in Optuna's storage, with write-ahead logging and the same `synchronous` on its connections."""
     storage = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}})
     _tune(storage.engine, synchronous)
     study = optuna.create_study(storage=storage, direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
-    space = {"l3": IntDistribution(0, 10 * TRIALS), "channels": IntDistribution(16, 160, step=16)}
+    space: dict[str, BaseDistribution] = {"l3": IntDistribution(0, 10 * TRIALS), "channels": IntDistribution(16, 160, step=16)}
     start = time.perf_counter()
     for _ in range(TRIALS):
         trial = study.ask(space)
@@ -91,7 +92,7 @@ def open_and_ask(trials: int, folder: Path) -> float:
     """Seconds from opening a store with one study of `trials` finished trials to the candidate that its search would train next."""
     config = nas.StudyConfig(
         space=stacking_space(channels=[64, 80, 96], group_channels=[16], l1=[1, 2], l3=range(2, trials // 2)),
-        objectives=("top1", "flops"),
+        objectives=(Objective.of("top1"), Objective.of("flops")),
         sampler="tpe",
     )
     url = f"sqlite:///{folder / REOPENED}.db"

@@ -68,14 +68,14 @@ def untrained(found: Certificate, proxy: ProxyConfig) -> dict[str, Any]:
 def _means(values: Sequence[Sequence[float]], metric: str) -> np.ndarray[Any, Any]:
     """Means over seeds, higher being better."""
     sign = 1 if metric == "top1" else -1
-    return sign * np.round(np.mean(values, axis=1), 12)
+    return sign * np.mean(np.asarray(values), axis=1).round(12)
 
 
 def _blocks(models: Sequence[ModelConfig]) -> np.ndarray[Any, Any]:
     return np.array([sum(model.depths) for model in models], dtype=float)
 
 
-def _between_seeds(values: np.ndarray[Any, Any]) -> list[float]:
+def _between_seeds(values: np.ndarray[Any, Any]) -> list[float | None]:
     pairs = [(one, other) for one in range(len(SEEDS)) for other in range(one)]
     return [kendall_tau(values[:, one], values[:, other]) for one, other in pairs]
 

@@ -95,7 +95,8 @@ def measure(seconds: float) -> dict[str, Any]:
     """Sessions until the seconds have passed, with where they were measured."""
     from trainer.latency import measure_rounds
 
-    config, sessions, start = load_variant(VARIANT), [], time.monotonic()
+    config, start = load_variant(VARIANT), time.monotonic()
+    sessions: list[list[list[float]]] = []
     while time.monotonic() - start < seconds:
         setting = LatencySetting(image_size=IMAGE_SIZE, rounds=BLOCKS * BLOCK, anchor=config, seed=len(sessions))
         timings = measure_rounds([config] * (COPIES - 1), setting)

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,12 @@ def residual_sums(style: str, stage: int, images: int, side: int) -> Mapping[str
     config = load_variant("T" if style == "t" else "S")
     x = torch.randn(images, side, side, config.widths[stage], requires_grad=True)
     gradient = torch.randn_like(x)
+
+    def step(block: Block) -> None:
+        block(x).backward(gradient)
+
     blocks = {"passes": ThreePasses(config, stage, DROP_PATH_RATE), "one pass": Block(config, stage, DROP_PATH_RATE)}
-    return {name: lambda block=block: block(x).backward(gradient) for name, block in blocks.items()}
+    return {name: partial(step, block) for name, block in blocks.items()}
 
 
 def small_maps(images: int, side: int, channels: int, dtype: torch.dtype) -> Mapping[str, Run]:

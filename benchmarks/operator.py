@@ -35,14 +35,14 @@ def run(repeats: int, *, quick: bool) -> dict[str, Any]:
     """Every section, printed as soon as it is there, and all of them as one document."""
     machine = hardware.describe()
     print(", ".join(f"{name} {value}" for name, value in machine.items() if value))
-    sections = (_rates(), _shapes(repeats, quick), _memory(1 if quick else 3), _steps(0 if quick else max(3, repeats // 2)))
-    documents, targets = zip(*sections, strict=True)
-    reached = [target for of_section in targets for target in of_section]
+    sections: list[Section] = [_rates(), _shapes(repeats, quick), _memory(1 if quick else 3), _steps(0 if quick else max(3, repeats // 2))]
+    reached = [target for _, targets in sections for target in targets]
     operator_tables.print_targets(reached)
     cuda = operator_cuda.rows()
     operator_tables.print_cuda(cuda)
     verdicts = [{**asdict(target), "verdict": target.verdict} for target in reached]
-    return {"hardware": machine, "repeats": repeats, **{k: v for d in documents for k, v in d.items()}, "targets": verdicts, "cuda": cuda}
+    measured = {name: each for document, _ in sections for name, each in document.items()}
+    return {"hardware": machine, "repeats": repeats, **measured, "targets": verdicts, "cuda": cuda}
 
 
 Section = tuple[dict[str, Any], list[Target]]

@@ -25,6 +25,7 @@ LINE_BYTES = 128
 STRATEGIES = ("planes", "sums", "fixed")
 NOT_MEASURED = "not measured"
 Contender = Callable[[], Any]
+Contenders = dict[str, list[Contender]]
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def measure(side: int, channels: int, images: int, repeats: int) -> list[dict[st
     first = inputs(side, channels, images)
     # Twice the second-level cache: what one copy leaves there is gone before its turn comes again.
     copies = [first, *(inputs(side, channels, images) for _ in range(2 * _properties().L2_cache_size // first.bytes_forward))]
-    forward = {"ours": [partial(_forward, one) for one in copies], "plain": [partial(plain_forward, one) for one in copies]}
-    backward = {way: [partial(_backward, one, way) for one in copies] for way in STRATEGIES if _possible(first, way)}
+    forward: Contenders = {"ours": [partial(_forward, one) for one in copies], "plain": [partial(plain_forward, one) for one in copies]}
+    backward: Contenders = {way: [partial(_backward, one, way) for one in copies] for way in STRATEGIES if _possible(first, way)}
     backward["plain"] = [partial(plain_backward, one) for one in copies]
     problem = _problem(first)
     chosen = choose_strategy(problem, cuda_driver.device_limits(torch.cuda.current_device()))
@@ -82,7 +83,7 @@ def measure(side: int, channels: int, images: int, repeats: int) -> list[dict[st
     ]
 
 
-def interleaved(contenders: dict[str, list[Contender]], repeats: int) -> dict[str, float]:
+def interleaved(contenders: Contenders, repeats: int) -> dict[str, float]:
     """Median microseconds of one call of each contender."""
     graphs = {name: captured(calls) for name, calls in contenders.items()}
     samples: dict[str, list[float]] = {name: [] for name in graphs}

@@ -102,7 +102,7 @@ def measure(divisor: int, side: int, repeats: int) -> Row:
     }
     for spelling, processes in CONVENTIONAL:
         loader = DataLoader(Images(split, side), BATCH, shuffle=True, num_workers=processes, persistent_workers=processes > 0)
-        loops[f"{spelling}, {processes} loading processes"] = partial(_pass, network, lambda it=loader: it, partial(operator, spelling))
+        loops[f"{spelling}, {processes} loading processes"] = partial(_pass, network, partial(iter, loader), partial(operator, spelling))
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in loops}
     for repeat in range(repeats + 1):  # the first pass of each starts its processes and fills caches
         for name, run in loops.items():

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ from trainer.data import Split
 from trainer.internimage import InternImage
 from trainer.loop import Trainer
 from trainer.proxy_config import ProxyConfig
-from trainer.step import GraphedStep
 
 RESULT = Path(__file__).parent / "results" / "proxy-gpu.json"
 VARIANTS = ("T", "B")
@@ -85,9 +85,8 @@ def _speed(config: ModelConfig, proxy: ProxyConfig, *, graphed: bool) -> tuple[f
     _free_memory()
     trainer = _trainer(config, proxy, graphed=graphed)
     trainer.train_epoch(0)  # captures, compiles and allocates
-    seconds = statistics.median(_seconds(lambda epoch=epoch: trainer.train_epoch(epoch)) for epoch in range(1, REPEATS + 1))
-    step = trainer._update
-    return STEPS * proxy.batch_size / seconds, isinstance(step, GraphedStep) and step.captured
+    seconds = statistics.median(_seconds(partial(trainer.train_epoch, epoch)) for epoch in range(1, REPEATS + 1))
+    return STEPS * proxy.batch_size / seconds, trainer.captured
 
 
 def _trainer(config: ModelConfig, proxy: ProxyConfig, *, graphed: bool) -> Trainer:
@@ -122,15 +121,20 @@ def matrix_rate() -> float:
 
 def trials_per_hour() -> dict[str, Any]:
     """Seconds of one trial of every stacking candidate by the default proxy's length on this GPU, and how many an hour that makes."""
-    from trainer.proxy import run_proxy
-
     candidates = [candidate.config for candidate in stacking_space().feasible()]
     proxy = replace(PROXY, channel_divisor=ProxyConfig().channel_divisor, image_size=32, batch_size=64, epochs=ProxyConfig().epochs)
     seconds = {}
     for config in candidates:
         assert config is not None, "a feasible candidate has been built"
-        seconds[config.short_name] = _seconds(lambda config=config: [*run_proxy(config, proxy, seed=0)])
+        seconds[config.short_name] = _seconds(partial(_run_to_the_end, config, proxy))
     return {"proxy": proxy.to_dict(), "seconds": seconds, "trials_per_hour": 3600 * len(seconds) / sum(seconds.values())}
+
+
+def _run_to_the_end(config: ModelConfig, proxy: ProxyConfig) -> None:
+    from trainer.proxy import run_proxy
+
+    for _ in run_proxy(config, proxy, seed=0):
+        pass
 
 
 def _seconds(run: Callable[[], object]) -> float:

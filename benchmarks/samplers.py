@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from benchmarks.hardware import describe
 from benchmarks.tabular import EPOCHS, table
-from nas.config import StudyConfig
+from nas.config import SamplerName, StudyConfig
 from nas.rungs import Rungs
 from nas.samplers import Sampler
 from searchspace.sizes import Limit
@@ -44,7 +44,7 @@ SHOWN = (0.25, 0.5, 1.0)
 RESAMPLES = 2000
 FRONT, SINGLE = "top1 and FLOPs", "top1 at up to 8 GFLOPs"
 OBJECTIVES = {FRONT: ("top1", "flops"), SINGLE: ("top1",)}
-SAMPLERS = {
+SAMPLERS: dict[str, tuple[SamplerName, ...]] = {
     FRONT: ("random", "qmc", "tpe", "gp", "nsga2", "nsga3", "known-cost"),
     SINGLE: ("random", "qmc", "tpe", "gp", "nsga2", "cmaes", "known-cost"),
 }
@@ -55,7 +55,7 @@ class Play:
     """One search to simulate; `trials` random trials fill its budget on average."""
 
     task: str
-    sampler: str
+    sampler: SamplerName
     halving: bool
     seed: int
     trials: int
@@ -87,7 +87,7 @@ class Simulation:
     """Workers that train what a sampler asks for, until the budget of device-seconds is spent."""
 
     def __init__(self, play: Play) -> None:
-        self.play, self.table = play, table((Limit(metric="flops", value=8e9),) if play.task == SINGLE else ())
+        self.play, self.table = play, table((Limit(metric="flops", value=8_000_000_000),) if play.task == SINGLE else ())
         objectives = tuple(Objective.of(metric) for metric in OBJECTIVES[play.task])
         self.halving = Halving(eta=3, min_epochs=1) if play.halving else None
         self.config = StudyConfig(

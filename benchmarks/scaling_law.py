@@ -252,7 +252,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.real:
         try:
-            real(*arguments.real, arguments.json or RESULTS / "scaling-law-real.json")
+            store, study = arguments.real
+            real(store, study, arguments.json or RESULTS / "scaling-law-real.json")
         except ValueError as error:
             raise SystemExit(f"scaling_law: {error}") from None
     else:

@@ -59,7 +59,7 @@ def measure(images: int, side: int, repeats: int) -> Step:
     torch.manual_seed(0)
     step = make_step(images, side)
     float32_precision()  # probed before anything is timed
-    settings = {
+    settings: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         **{name: partial(operator, name) for name in PYTORCH},
         NATIVE: nullcontext,
         MATMUL: fastest_float32_matmul,

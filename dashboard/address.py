@@ -1,7 +1,7 @@
 """What the reader chose, kept in the address, so that a view can be shared; nothing else is remembered."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
@@ -63,10 +63,10 @@ def choice(
     asked = st.query_params.get(name)
     chosen = next((option for option in options if str(option) == asked), default)
     key = _seed(name, chosen)
-    told = {"key": key, "format_func": show, "on_change": _keep, "args": (name, key, default)}
+    told: dict[str, Any] = {"key": key, "format_func": show, "on_change": _keep, "args": (name, key, default)}
     told["label_visibility"] = "visible" if labelled else "collapsed"
     if kind == "segments":
-        return st.segmented_control(label, options, required=True, wrap=True, **told)  # type: ignore[return-value]
+        return st.segmented_control(label, options, required=True, wrap=True, **told)
     return st.selectbox(label, options, **told)
 
 
@@ -84,7 +84,7 @@ def choices(
     asked = st.query_params.get_all(name)
     chosen = list(default) if not asked else [option for text in asked for option in options if str(option) == text][:most]
     key = _seed(name, chosen)
-    told = {"key": key, "format_func": show, "on_change": _keep, "args": (name, key, list(default))}
+    told: dict[str, Any] = {"key": key, "format_func": show, "on_change": _keep, "args": (name, key, list(default))}
     if kind == "pills":
         kept = st.pills(label, options, selection_mode="multi", wrap=True, **told)
         return [option for option in options if option in kept]

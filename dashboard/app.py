@@ -73,7 +73,7 @@ def choose_study(names: Sequence[str]) -> str:
     asked = st.query_params.get(STUDY)
     if asked is not None and asked not in names:
         st.toast(f"No study {as_text(asked)} in this store; showing the newest.", icon=":material/info:")
-    name = asked if asked in names else names[-1]
+    name = asked if asked is not None and asked in names else names[-1]
     if st.session_state.get(STUDY) != name:
         st.session_state[STUDY] = name
     st.sidebar.selectbox("Study", names, key=STUDY, on_change=lambda: open_study(st.session_state[STUDY]))
@@ -84,7 +84,7 @@ def choose_study(names: Sequence[str]) -> str:
 
 def opened_view() -> str:
     """The view that the address names."""
-    asked = st.query_params.get(VIEW)
+    asked = st.query_params.get(VIEW, FIRST_VIEW)
     return asked if asked in VIEWS else FIRST_VIEW
 
 

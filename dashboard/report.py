@@ -11,6 +11,7 @@ from dashboard.charts.curves import compared_curves_figure
 from dashboard.charts.front import DEFAULT_KINDS, front_figure
 from dashboard.charts.hypervolume import TITLES, hypervolume_figure
 from dashboard.charts.ledger import ledger_figure
+from dashboard.charts.references import MARKED
 from dashboard.charts.scaling import law_figure, plane_figure, residual_figure
 from dashboard.charts.stacking_map import scale_figure, stacking_figures
 from dashboard.quantities import duration, shown
@@ -20,7 +21,7 @@ from dashboard.stacking_cells import cells, infeasible_places, placed
 from dashboard.standing import candidates, reached, standing
 from dashboard.tables import fidelities, reasons_table, trials_table
 from searchspace.cost import cost
-from searchspace.family import ScaleRule, scaled_family
+from searchspace.family import PHIS, ScaleRule, scaled_family
 from searchspace.model_config import ModelConfig
 from searchspace.presets import PRESETS
 from searchspace.scaling import ALPHA, BETA
@@ -32,11 +33,9 @@ from studies.records import METRICS, StudyRecord, StudySummary, TrialState
 from studies.spaces import space_of
 from studies.store import Store
 
-MARKED = ("T", "S", "B", "L", "XL")
 MOST_TRIALS = 2000  # rows of a table
 MOST_MAPS = 12
 CURVES = 4  # as many as can be told apart
-PHIS = tuple(map(float, range(7)))
 
 
 @dataclass(frozen=True)

@@ -74,13 +74,13 @@ def _measured(trials: pd.DataFrame, metric: str, pick: Pick) -> pd.DataFrame:
     """The value of each place that has one, with the choice that is best there and how many there are."""
     complete = trials[trials["state"] == "COMPLETE"]
     complete = complete.assign(measured=pd.to_numeric(complete[metric], errors="coerce")).dropna(subset=["measured"])
-    chosen = [name for name in complete if name.startswith("param_")] or ["variant"]
+    chosen = [name for name in complete.columns if name.startswith("param_")] or ["variant"]
     told = {"value": ("measured", "mean"), "spread": ("measured", "std"), "seeds": ("measured", "size")}
     told |= {"number": ("number", "first"), "variant": ("variant", "first")}
     choices = complete.groupby([*AXES, *chosen], dropna=False).agg(**told).reset_index()
     ascending = METRICS[metric].direction == "minimize"
     at_place = choices.sort_values("value", ascending=ascending, kind="stable").groupby(list(AXES))
-    found = at_place[list(told)].nth(0).set_index(pd.MultiIndex.from_frame(at_place[list(AXES)].nth(0)))
+    found = at_place.nth(0).set_index(list(AXES))[list(told)]
     found["choices"] = at_place.size()
     if pick == "mean":
         found["value"] = at_place["value"].mean()
@@ -91,7 +91,7 @@ def _states(trials: pd.DataFrame) -> pd.DataFrame:
     """The foremost state of each place, its trials by state in words, and the first reason in that state."""
     counts = trials.groupby([*AXES, "state"]).size().unstack(fill_value=0)
     counts = counts[[state for state in STATES if state in counts]]
-    words = [", ".join(f"{n} {state.lower()}" for state, n in row.items() if n) for row in counts.to_dict("records")]
+    words = [", ".join(f"{n} {str(state).lower()}" for state, n in row.items() if n) for row in counts.to_dict("records")]
     found = pd.DataFrame({"state": (counts > 0).idxmax(axis=1), "trials": words}, index=counts.index)
     why = trials.dropna(subset=["reason"]).drop_duplicates([*AXES, "state"]).set_index([*AXES, "state"])["reason"]
     return found.join(why, on=[*AXES, "state"])

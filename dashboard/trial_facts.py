@@ -53,7 +53,7 @@ def provenance_facts(study: StudyRecord, trial: Trial, weights: Artifact | None 
 
 def same_choice(frame: pd.DataFrame, number: int) -> pd.DataFrame:
     """The trials of a `trials_frame` with the choice of trial `number`, itself among them, in order of their seeds."""
-    chosen = [name for name in frame if name.startswith("param_")]
+    chosen = [name for name in frame.columns if name.startswith("param_")]
     own = frame.loc[frame["number"] == number, chosen].iloc[0]
     same = np.ones(len(frame), dtype=bool)
     for name in chosen:
@@ -67,7 +67,9 @@ def spread_over_seeds(trials: pd.DataFrame) -> dict[str, tuple[float, float, int
     complete = trials[trials["state"] == "COMPLETE"]
     found = {}
     for name, metric in METRICS.items():
-        values = pd.to_numeric(complete[name], errors="coerce").dropna() if name in complete and metric.origin == "trained" else []
+        if name not in complete or metric.origin != "trained":
+            continue
+        values = pd.to_numeric(complete[name], errors="coerce").dropna()
         if len(values) > 1:
             found[name] = (float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
     return found

@@ -133,7 +133,7 @@ class DCNv3(nn.Module):
 
     def _blend_center(self, sampled: Tensor, value: Tensor, query: Tensor) -> Tensor:
         share = F.linear(query, self.center_feature_scale_proj_weight, self.center_feature_scale_proj_bias).sigmoid()
-        grouped = (self.groups, self.channels // self.groups)
+        grouped: tuple[int, ...] = (self.groups, self.channels // self.groups)
         if self.unshared_weights:  # the points are summed by the output projection: each gets its part of the centre
             grouped, share = (self.points, *grouped), share.unsqueeze(-2)
             value = (value / self.points).unsqueeze(-2)

@@ -53,8 +53,9 @@ class Sample(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of value, offset and mask."""
+        value, offset, mask = ctx.saved_tensors
         run = Gradients.apply if torch.is_grad_enabled() else _gradients
-        return *run(grad, *ctx.saved_tensors, ctx.arguments, ctx.namespace), None, None
+        return *run(grad, value, offset, mask, ctx.arguments, ctx.namespace), None, None
 
 
 class TransformedSample(torch.autograd.Function):
@@ -89,9 +90,9 @@ def sample(value: Tensor, offset: Tensor, mask: Tensor, arguments: Arguments, na
     if forward_ad._current_level >= 0:
         _refuse_tangents(value, offset, mask)
     if torch._C._are_functorch_transforms_active():
-        return TransformedSample.apply(value, offset, mask, arguments, namespace)
+        return TransformedSample.apply(value, offset, mask, arguments, namespace)  # type: ignore[no-untyped-call]
     if torch.is_grad_enabled() and (value.requires_grad or offset.requires_grad or mask.requires_grad):
-        return Sample.apply(value, offset, mask, arguments, namespace)
+        return Sample.apply(value, offset, mask, arguments, namespace)  # type: ignore[no-untyped-call]
     return _forward(value, offset, mask, arguments, namespace)
 
 
@@ -180,9 +181,14 @@ def _backward_anywhere(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor
         return torch.ops.dcnv3.backward(grad, value, offset, mask, *arguments)
     # Leaving inference mode turns differentiation on even where operators of a mode that watches them run without it.
     with torch.inference_mode(False), without_autocast(value.device.type):
-        inputs = [(tensor.clone() if tensor.is_inference() else tensor.detach()).requires_grad_() for tensor in (value, offset, mask)]
-        gradients = torch.autograd.grad(reference(*inputs, arguments), inputs, grad)
+        value, offset, mask = (_leaf(tensor) for tensor in (value, offset, mask))
+        gradients = torch.autograd.grad(reference(value, offset, mask, arguments), (value, offset, mask), grad)
     return tuple(gradient.contiguous() for gradient in gradients)
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    """The same numbers, to be differentiated with respect to."""
+    return (tensor.clone() if tensor.is_inference() else tensor.detach()).requires_grad_()
 
 
 def _is_for_cpu_kernel(value: Tensor) -> bool:
@@ -212,8 +218,9 @@ def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _bare_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    value, offset, mask = ctx.saved_tensors
     run = Gradients.apply if torch.is_grad_enabled() else _gradients
-    return *run(grad, *ctx.saved_tensors, ctx.arguments, "dcnv3"), *(None for _ in ctx.arguments)
+    return *run(grad, value, offset, mask, ctx.arguments, "dcnv3"), *(None for _ in ctx.arguments)
 
 
 # Whoever calls the operator itself, an exported program for one, loads the CPU library by its first call: from then on the library's own
@@ -227,12 +234,12 @@ torch.library.register_autograd("dcnv3::forward", _bare_backward, setup_context=
 torch.library.register_vmap("dcnv3::backward", _refuse_vmap)
 
 
-@torch.library.register_fake("dcnv3::forward")
+@torch.library.register_fake("dcnv3::forward")  # type: ignore[untyped-decorator]
 def _forward_shape(value: Tensor, offset: Tensor, mask: Tensor, *_: Any) -> Tensor:
     return value.new_empty(*offset.shape[:3], value.shape[3])
 
 
-@torch.library.register_fake("dcnv3::backward")
+@torch.library.register_fake("dcnv3::backward")  # type: ignore[untyped-decorator]
 def _backward_shapes(grad: Tensor, value: Tensor, offset: Tensor, mask: Tensor, *_: Any) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (value, offset, mask))
 

@@ -119,7 +119,7 @@ def _read(path: Path) -> dict[str, Sequence[Any]]:
     """The columns of a CSV or Parquet file; ValueError in one line for one that is neither, or empty."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"a table of results is a file {' or '.join(SUFFIXES)}, got {str(path)!r}")
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow
 
     try:
         columns: dict[str, Sequence[Any]] = _ARROW[path.suffix](path).to_pydict()

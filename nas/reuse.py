@@ -10,9 +10,7 @@ from searchspace.space import Candidate
 from studies.records import METRICS, Report, StudyRecord, Trial, TrialState
 from studies.store import Store
 from trainer.dataset_spec import SOURCES, parse_dataset
-from trainer.proxy_config import ProxyConfig
-
-WHERE = ("device", "threads")  # where a proxy is trained, not what; it decides only how long that takes
+from trainer.proxy_config import WHERE, ProxyConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from nas.scaling_form import Law
 from nas.scaling_inference import LEVEL, Inference, Repeats, infer
 from nas.scaling_points import Growth, LawMetric, Point, points_of, sample_of
 from nas.scaling_refusal import why_constant, why_no_best, why_no_law
+from searchspace.family import PHIS
 from searchspace.scaling import ALPHA, BETA
 from studies.records import Fit, StudyRecord
 from studies.store import Store
@@ -25,7 +26,6 @@ UNTOLD: dict[str, Any] = {
     "noise_source": None,
     "r2": None,
 }
-PHIS = tuple(map(float, range(7)))
 BOUNDS: Mapping[LawMetric, tuple[float, float]] = {"error": (0.0, 1.0), "loss": (0.0, math.inf)}  # what a training can measure
 ROUNDING = 0.05  # of φ: so far may the costs of one φ lie apart
 

@@ -12,6 +12,7 @@ from searchspace.model_config import ModelConfig
 from searchspace.presets import preset
 from searchspace.scaling import ALPHA, BETA, LARGEST_PHI, compound_scale, effective_phi, matched_scale, scaled_width
 
+PHIS = tuple(map(float, range(7)))  # at which a family is shown where nobody says which
 PUBLISHED = ("T", "S", "B", "L", "XL", "H")  # G is no AABA stack, so it has no φ
 UNREACHED = 0.5  # a size missed by more than this share is no rounding any more
 HALVINGS = 60  # of an interval of φ, down to neighbouring floats

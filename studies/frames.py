@@ -60,7 +60,7 @@ def write_trials(frame: pd.DataFrame, path: Path) -> None:
 
 def is_trials_file(path: Path) -> bool:
     """Whether a file is one that `write_trials` wrote, by the names of its first columns."""
-    from pyarrow.parquet import read_schema  # type: ignore[import-untyped]
+    from pyarrow.parquet import read_schema
 
     try:
         columns = read_schema(path).names if path.suffix.lower() == ".parquet" else list(pd.read_csv(path, nrows=0).columns)

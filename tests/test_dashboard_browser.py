@@ -187,16 +187,18 @@ def test_a_search_that_begins_in_an_empty_store_appears_without_a_reload(browser
 
 def test_a_finished_study_does_not_poll(browser, finished):
     frames: list[Any] = []
-    tab = browser.new_page()
-    tab.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
-    tab.goto(f"{finished}/?view=front")
-    tab.wait_for_selector(".st-key-front .js-plotly-plot .main-svg")
-    tab.wait_for_timeout(1500)
-    assert frames
-    frames.clear()
-    tab.wait_for_timeout(5000)
-    assert frames == []
-    tab.close()
+
+    def is_quiet() -> bool:
+        frames.clear()
+        tab.wait_for_timeout(5000)
+        return frames == []
+
+    with tab_of(browser, "about:blank") as tab:
+        tab.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
+        tab.goto(f"{finished}/?view=front")
+        tab.wait_for_selector(".st-key-front .js-plotly-plot .main-svg")
+        assert frames
+        wait_for(is_quiet, what="the end of what the page has to show")
 
 
 def test_plotlys_script_is_asked_for_with_the_page_and_once(browser, finished):

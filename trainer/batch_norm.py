@@ -10,6 +10,11 @@ from torch import Tensor, nn
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm2d over the images of all processes, whose shares may differ in size; in evaluation there is no difference."""
 
+    num_batches_tracked: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: float
+
     @classmethod
     def of(cls, norm: nn.BatchNorm2d) -> Self:
         """The same layer, its parameters and statistics copied, on the same device."""
@@ -63,5 +68,5 @@ class _Summed(torch.autograd.Function):
 
 
 def _summed(part: Tensor) -> Tensor:
-    whole: Tensor = _Summed.apply(part)
+    whole: Tensor = _Summed.apply(part)  # type: ignore[no-untyped-call]
     return whole

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, astuple, dataclass, fields
 from pathlib import PurePath
+from typing import Any, get_type_hints
 
 from trainer.shapes import ShapesSpec
 
@@ -99,8 +100,8 @@ def _parse_knobs(record: type[ShapesSpec] | None, text: str) -> Knobs:
         if text:
             raise ValueError(f"it takes no knobs, got {text!r}")
         return None
-    kinds = {field.name: field.type for field in fields(record)}
-    values: dict[str, int | float] = {}
+    kinds = get_type_hints(record)
+    values: dict[str, Any] = {}
     for name, value in _assignments(text, first=next(iter(kinds))):
         if name not in kinds:
             raise ValueError(f"unknown knob {name!r}; known: {', '.join(kinds)}")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from dcnv3.layer import DCNv3
 from dcnv3.reference import sampling_locations
 from searchspace.model_config import STAGES
 from trainer.internimage import InternImage
+from trainer.internimage_blocks import Block, Stage
 
 # Every strided convolution is 3×3 with a padding of one, so its output pixel o is centred on its input pixel 2·o, and pixel p of a stage's
 # map on pixel p·stride of the image: no half pixels, in x as in y.
@@ -58,9 +60,8 @@ def sampling_points(model: InternImage, images: Tensor, *, stages: Collection[in
 
     Only layers are listened to; the network is left as it was. Paper, equation 2: p0 + p_k + Δp_gk, and m_gk.
     """
-    layers: dict[tuple[int, int], DCNv3] = {
-        (stage, index): block.dcn for stage in sorted(stages) for index, block in enumerate(model.levels[stage].blocks)
-    }
+    blocks = {stage: cast(Stage, model.levels[stage]).blocks for stage in sorted(stages)}
+    layers = {(stage, index): cast(Block, block).dcn for stage in blocks for index, block in enumerate(blocks[stage])}
     with _evaluating(model), _listening(layers) as heard:
         model.forward_features(images)
     return [_sampling(place, layer, heard[place]) for place, layer in layers.items()]

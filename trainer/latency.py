@@ -48,7 +48,8 @@ def measure_rounds(configs: Sequence[ModelConfig], setting: LatencySetting) -> T
         calls = {config: bench.calls(config) for config in sizes}
         weights = [sizes[config] for config in configs]
         most = room(setting.device) - sizes[setting.anchor]
-        start, blocks = time.monotonic(), []
+        start = time.monotonic()
+        blocks: list[Floats] = []
         while len(blocks) < setting.blocks or (setting.seconds is not None and time.monotonic() - start < setting.seconds):
             groups = draw_groups(weights, most, order)
             blocks.append(_block(bench, configs, calls, groups, order))

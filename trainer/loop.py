@@ -49,6 +49,11 @@ class Trainer:
         return self.model if self._average is None else self._average.model
 
     @property
+    def captured(self) -> bool:
+        """Whether steps are replayed from a CUDA graph."""
+        return isinstance(self._update, GraphedStep) and self._update.captured
+
+    @property
     def steps(self) -> int:
         """Steps taken, so the place in the schedule."""
         return self._steps

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,7 @@ def _write(model: nn.Module, file: Path, image_size: int) -> None:
             opset_version=OPSET,
             verbose=False,
         )
+    assert exported is not None, "the exporter was told to give a program"
     graph = exported.model.graph
     for item in (graph, *graph, *graph.inputs, *graph.outputs, *graph.initializers.values()):
         item.metadata_props.clear()
@@ -101,11 +103,15 @@ class DeformConv(nn.Module):
     image both are the same. The offset scale, unknown to ONNX, stretches the fixed grid by way of the offsets.
     """
 
+    stretch: Tensor
+    ones: Tensor
+
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.place, geometry = place, place.geometry
-        self.attributes = {
-            "kernel_shape": list(reversed(geometry.kernel_size)),
+        kernel = list(reversed(geometry.kernel_size))
+        self.attributes: dict[str, Any] = {
+            "kernel_shape": kernel,
             "strides": list(reversed(geometry.stride)),
             "pads": list(reversed(geometry.padding)) * 2,
             "dilations": list(reversed(geometry.dilation)),
@@ -113,11 +119,11 @@ class DeformConv(nn.Module):
             "offset_group": geometry.groups,
         }
         axes = [
-            dilation * torch.arange(kernel) - dilation * (kernel - 1) // 2
-            for kernel, dilation in zip(reversed(geometry.kernel_size), reversed(geometry.dilation), strict=True)
+            dilation * torch.arange(size) - dilation * (size - 1) // 2
+            for size, dilation in zip(kernel, reversed(geometry.dilation), strict=True)
         ]
         self.register_buffer("stretch", torch.cartesian_prod(*axes) * (geometry.offset_scale - 1), persistent=False)
-        self.register_buffer("ones", torch.ones(place.channels, 1, *self.attributes["kernel_shape"]), persistent=False)
+        self.register_buffer("ones", torch.ones(place.channels, 1, *kernel), persistent=False)
 
     def forward(self, value: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         """(N, Ho, Wo, C) from value (N, H, W, C), offset (N, Ho, Wo, G·K·2) and mask (N, Ho, Wo, G·K)."""
@@ -135,7 +141,7 @@ class DeformConv(nn.Module):
 
     def _convolved(self, value: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         shape = (value.shape[0], self.place.channels, *reversed(self.place.output_size))
-        inputs = (value, self.ones, offset, None, mask)
+        inputs: tuple[Tensor | None, ...] = (value, self.ones, offset, None, mask)
         return torch.onnx.ops.symbolic("DeformConv", inputs, self.attributes, dtype=value.dtype, shape=shape, version=OPSET)
 
 

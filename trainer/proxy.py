@@ -19,11 +19,10 @@ from trainer.feeding import Feed
 from trainer.internimage import InternImage
 from trainer.loop import Trainer
 from trainer.parallel import ALONE, Ranks, check_world, run_parallel
-from trainer.proxy_config import SPLIT_SEED, ProxyConfig, ProxyResult
+from trainer.proxy_config import SPLIT_SEED, WHERE, ProxyConfig, ProxyResult
 from trainer.weights import save
 
 log = logging.getLogger(__name__)
-WHERE = ("device", "threads")  # settings of a proxy that say where it is trained, not what
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ MIN_IMAGE_SIZE = 32  # four stages: a smaller image ends in an empty map
 PRECISIONS = ("float32", "bfloat16")
 DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 SPLIT_SEED = 0  # every study, trial and seed sees the same training, validation and test images
+WHERE = ("device", "threads")  # what says where a proxy is trained, not what: only its seconds hang on it
 # Settings that are written down only where they differ from this: what was stored before they existed still compares equal.
 YOUNGER: Mapping[str, Any] = {"precision": "float32", "drop_path_rate": None}
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from dcnv3.layer import DCNv3
 from trainer.internimage import InternImage
-from trainer.internimage_blocks import Block
+from trainer.internimage_blocks import Block, Stage
 from trainer.internimage_head import BiasedAttention
 
 Norm = nn.LayerNorm | nn.BatchNorm2d
@@ -92,8 +93,8 @@ def expressivity(chain: InternImage, images: Tensor, perturbation: Tensor) -> fl
 
 def cut_residual_links(network: InternImage) -> None:
     """Turn every block of `network` into its layers in a row, without the sums and the layer scale between them."""
-    for level in network.levels:
-        level.blocks = nn.ModuleList(nn.Sequential(*_in_a_row(block)) for block in level.blocks)
+    for level in (cast(Stage, level) for level in network.levels):
+        level.blocks = nn.ModuleList(nn.Sequential(*_in_a_row(cast(Block, block))) for block in level.blocks)
 
 
 def _in_a_row(block: Block) -> Iterator[nn.Module]:
@@ -150,7 +151,7 @@ def _divide_out_trunk(linear: InternImage) -> list[Tensor]:
         scales.append(out.detach().max())
         return out / scales[-1]
 
-    for block in (block for level in list(linear.levels)[:-1] for block in level.blocks):
+    for block in (block for level in list(linear.levels)[:-1] for block in cast(Stage, level).blocks):
         block.register_forward_hook(divide)
     return scales
 

@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Distance = Callable[[Array, Array], Array]  # (x, y) to the signed distance from an outline, negative inside
 
 CHUNK = 128  # images drawn together, always a whole chunk: image i is the same whatever the number of samples

@@ -46,7 +46,7 @@ class Step:
             logits = self._network(batch)
         loss = self._loss(logits.float(), target, weight)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self._parameters, self._recipe.clip_norm)
         self._optimizer.step()
         if self._average is not None:

@@ -33,6 +33,12 @@ def save_torch_program(model: nn.Module, path: Path, *, image_size: int) -> Path
 class Sampling(nn.Module):
     """The operator in few calls of PyTorch: every output pixel of a group is a weighted sum of table rows, four rows a point."""
 
+    grid: Tensor
+    lowest: Tensor
+    highest: Tensor
+    steps: Tensor
+    first_rows: Tensor
+
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.place, self.points = place, (place.geometry.groups, place.geometry.points)

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -28,9 +29,10 @@ def curves_figure(
     """
     known = _known(reports, metric)
     figure = go.Figure()
-    for number, of_trial in sorted(known.groupby("number"), key=lambda item: item[0] == chosen):
+    curves: dict[Any, pd.DataFrame] = dict(iter(known.groupby("number")))
+    for number in sorted(curves, key=lambda number: number == chosen):
         label = heading(number, (names or {}).get(number))
-        figure.add_trace(_curve(of_trial, metric, label, highlighted=number == chosen))
+        figure.add_trace(_curve(curves[number], metric, label, highlighted=number == chosen))
     for epoch in rungs:
         figure.add_vline(x=epoch, line={"color": GREY, "width": 1, "dash": "dot"})
     return _styled(figure, known, metric, legend=chosen is not None)

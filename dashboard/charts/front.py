@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -112,7 +113,7 @@ def _points(
 ) -> go.Scatter | go.Scattergl | go.Scatter3d:
     y, x = (trials[axis.metric].astype(float) / METRICS[axis.metric].scale for axis in axes[:2])
     worded = len(trials) < WORDLESS_FROM
-    look = {
+    look: dict[str, Any] = {
         "name": kind.name,
         "customdata": trials["number"],
         "hovertext": hover_texts(trials) if worded else None,

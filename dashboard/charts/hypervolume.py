@@ -1,7 +1,7 @@
 """How much of the objectives' box a search has come to dominate, over trials or over device-seconds, as a figure."""
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Hashable, Mapping
+from typing import Any, Literal
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -36,5 +36,5 @@ def hypervolume_figure(reached: pd.DataFrame, *, over: Spent) -> go.Figure:
     return figure.update_layout(height=280, margin={"t": 12})
 
 
-def _hover(row: Mapping[str, float]) -> str:  # type: ignore[type-arg]
+def _hover(row: Mapping[Hashable, Any]) -> str:
     return f"trial {row['number']:.0f}<br>{row['hypervolume']:.3f} after {row['trials']:.0f} trials, {duration(row['seconds'])} of devices"

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from dashboard.charts.theme import EDGE, GREY
 from studies.records import METRICS, Objective
 
+MARKED = ("T", "S", "B", "L", "XL")
 MARGIN = 0.15  # beyond the range of the trials within which a mark is still of interest
 
 

@@ -2,9 +2,9 @@
 
 import html
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -18,13 +18,14 @@ MARKS: Mapping[str, str] = {
 }  # fmt: skip
 CELL_PX = 46
 MIDDLE = 0.45  # of the scale: above it black is read more easily than white
-Grid = Sequence[Sequence[Mapping[str, Any] | None]]
+Cell = Mapping[Hashable, Any]
+Grid = Sequence[Sequence[Cell | None]]
 
 
 def stacking_figures(cells: pd.DataFrame, metric: str) -> dict[int, go.Figure]:
     """A heat map a C1 of `cells`, all on one colour scale and the same axes; ★ marks the best cell, hatching the infeasible ones."""
     shades = Shades.of(cells, metric)
-    return {channels: _figure(of_width, cells, shades) for channels, of_width in cells.groupby("channels")}
+    return {int(channels): _figure(cells[cells["channels"] == channels], cells, shades) for channels in sorted(cells["channels"].unique())}
 
 
 def scale_figure(cells: pd.DataFrame, metric: str) -> go.Figure:
@@ -64,7 +65,7 @@ class Shades:
         shared = {"colorscale": SEQUENTIAL, "reversescale": not self.maximize, "showscale": False}
         return {**shared, "zmin": self.low, "zmax": self.high}
 
-    def value(self, cell: Mapping[str, Any] | None) -> float | None:
+    def value(self, cell: Cell | None) -> float | None:
         """A cell's value in the unit of the scale."""
         return cell["value"] / METRICS[self.metric].scale if cell is not None and is_known(cell["value"]) else None
 
@@ -142,16 +143,16 @@ def _marks(grid: Grid) -> go.Scatter:
     )
 
 
-def _each(grid: Grid) -> Iterator[tuple[int, int, Mapping[str, Any]]]:
+def _each(grid: Grid) -> Iterator[tuple[int, int, Cell]]:
     """The cells that there are, with their places in the grid."""
     return ((x, y, cell) for y, row in enumerate(grid) for x, cell in enumerate(row) if cell is not None)
 
 
-def _has_value(cell: Mapping[str, Any] | None) -> bool:
+def _has_value(cell: Cell | None) -> TypeGuard[Cell]:
     return cell is not None and is_known(cell["value"])
 
 
-def _hover(cell: Mapping[str, Any], metric: str | None) -> str:
+def _hover(cell: Cell, metric: str | None) -> str:
     lines = [f"<b>C1 {cell['channels']}, C′ {cell['group_channels']}, L1 {cell['l1']}</b>"]
     if metric is not None:
         spread = f" ± {shown(metric, cell['spread'])} over {cell['seeds']:.0f} seeds" if is_known(cell["spread"]) else ""

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.charts.front import DEFAULT_KINDS, KINDS, front_figure, split_kinds
 from dashboard.charts.hypervolume import TITLES, hypervolume_figure
-from dashboard.charts.references import are_marked
+from dashboard.charts.references import MARKED, are_marked
 from dashboard.page import Page, choice, choices, open_trial, stamp
 from dashboard.plain import as_text
 from dashboard.plot import draw, is_drawn
@@ -25,7 +25,6 @@ from studies.fidelity import fidelity_text
 from studies.records import METRICS, Objective
 
 PUBLISHED = "published"
-MARKED = ("T", "S", "B", "L", "XL")
 COUNTED = tuple(field.name for field in fields(Cost))  # what is known of them
 NO_AXIS = "none"
 FLAT = 2  # axes

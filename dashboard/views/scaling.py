@@ -12,7 +12,7 @@ from dashboard.page import Page, choice, open_trial
 from dashboard.plain import as_text
 from dashboard.plot import draw
 from dashboard.scaling_points import exponents_of, family_table, scaling_points
-from searchspace.family import Member, ScaleRule, published_family, scaled_family
+from searchspace.family import PHIS, Member, ScaleRule, published_family, scaled_family
 from searchspace.model_config import ModelConfig
 from searchspace.scaling import ALPHA, BETA
 from searchspace.space import SearchSpace
@@ -20,7 +20,6 @@ from studies.records import METRICS, Fit
 from studies.spaces import space_of
 
 FILL = "nas search --space scaling --phi 2,3,4"
-PHIS = tuple(map(float, range(7)))
 
 
 def show_scaling(page: Page) -> None:
