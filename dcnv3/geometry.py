@@ -26,10 +26,7 @@ class Geometry:
             _check_pair(name, getattr(self, name), least, LARGEST_NUMBER)
         if type(self.groups) is not int or self.groups < 1:
             raise ValueError(f"groups must be whole and at least 1, got groups={self.groups!r}")
-        # Two comparisons rather than math.isfinite, which a tracing compiler cannot follow when the scale is symbolic.
-        number = isinstance(self.offset_scale, int | float) and not isinstance(self.offset_scale, bool)
-        if not (number and -LARGEST_SCALE <= self.offset_scale <= LARGEST_SCALE):
-            raise ValueError(f"offset_scale must be a finite number, got offset_scale={self.offset_scale!r}; float32 ends at 3.4e38")
+        check_scale(self.offset_scale)
         if type(self.remove_center) is not bool:
             raise ValueError(f"remove_center must be True or False, got remove_center={self.remove_center!r}")
         self._check_center()
@@ -59,6 +56,14 @@ class Geometry:
             raise ValueError(
                 f"remove_center needs an odd kernel of more than one point, got kernel_size={self.kernel_size}, remove_center=True"
             )
+
+
+def check_scale(offset_scale: float) -> None:
+    """ValueError unless it is a number that float32 holds."""
+    # Two comparisons rather than math.isfinite, which a tracing compiler cannot follow when the scale is symbolic.
+    number = isinstance(offset_scale, int | float) and not isinstance(offset_scale, bool)
+    if not (number and -LARGEST_SCALE <= offset_scale <= LARGEST_SCALE):
+        raise ValueError(f"offset_scale must be a finite number, got offset_scale={offset_scale!r}; float32 ends at 3.4e38")
 
 
 def pair(name: str, value: int | Pair) -> Pair:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcnv3.geometry import LARGEST_KERNEL
+from dcnv3.geometry import LARGEST_KERNEL, check_scale
 from dcnv3.ops import dcnv3
 from dcnv3.unshared import sampled_points
 
@@ -66,6 +66,8 @@ class DCNv3(nn.Module):
             raise ValueError("remove_center needs an odd kernel of more than one point, got kernel_size=1, remove_center=True")
         if mask_activation not in MASK_ACTIVATIONS:
             raise ValueError(f"mask_activation must be one of {', '.join(MASK_ACTIVATIONS)}, got {mask_activation!r}")
+        _check_switches(remove_center=remove_center, center_feature_scale=center_feature_scale, unshared_weights=unshared_weights)
+        check_scale(offset_scale)
         self.channels, self.groups, self.kernel_size = channels, groups, kernel_size
         self.offset_scale, self.center_feature_scale, self.remove_center = offset_scale, center_feature_scale, remove_center
         self.mask_activation, self.unshared_weights = mask_activation, unshared_weights
@@ -84,10 +86,17 @@ class DCNv3(nn.Module):
         if center_feature_scale:
             self.center_feature_scale_proj_weight = nn.Parameter(torch.empty(groups, channels))
             self.center_feature_scale_proj_bias = nn.Parameter(torch.empty(groups))
-        self.reset_parameters()
+        self.become_mean_filter()
 
     def reset_parameters(self) -> None:
-        """Start as a mean filter: no offsets, equal masks, Xavier-uniform projections, half of the center feature."""
+        """Draw all weights anew, those of the depthwise convolution as PyTorch does, and start as a mean filter."""
+        for part in self.dw_conv.modules():
+            if isinstance(part, nn.Conv2d | nn.LayerNorm):
+                part.reset_parameters()
+        self.become_mean_filter()
+
+    def become_mean_filter(self) -> None:
+        """No offsets, equal masks, Xavier-uniform projections, half of the center feature; the depthwise convolution stays as it is."""
         for linear in (self.offset, self.mask):
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
@@ -139,6 +148,12 @@ class DCNv3(nn.Module):
             value = (value / self.points).unsqueeze(-2)
         value = value.unflatten(-1, grouped[-2:])
         return torch.lerp(sampled.unflatten(-1, grouped), value, share.unsqueeze(-1)).flatten(3)
+
+
+def _check_switches(**switches: bool) -> None:
+    for name, switch in switches.items():
+        if type(switch) is not bool:
+            raise ValueError(f"{name} must be True or False, got {name}={switch!r}")
 
 
 def _check_sizes(**sizes: int) -> None:

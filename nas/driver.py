@@ -4,6 +4,7 @@ Engines differ in where a trial runs; what is asked, recorded, stopped early and
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ from nas.judge import GOES_ON, Judge, Verdict
 from nas.kept_weights import KeptWeights
 from nas.ledger import Ledger
 from nas.memory_turns import MemoryTurns
-from nas.neighbours import Neighbours
+from nas.neighbours import LISTEN_S, Neighbours
 from nas.pace import Pace
 from nas.premeasure import Plan
 from nas.progress_record import Listener, Progress
@@ -164,6 +165,16 @@ class Driver:
             self._leave(running, Verdict(TrialState.QUEUED))
         self.notify()
 
+    def finds_more(self) -> bool:
+        """Wait, with nothing left to begin, for trials of drivers that may have died: whether there is one to go on with."""
+        while self.over and self._spending.why_ended() is None:
+            self._check_interrupt()
+            if not self._neighbours.may_be_dead({trial.driver for trial in self._roster.of(TrialState.RUNNING).values()}):
+                return False
+            time.sleep(LISTEN_S)
+            self._hear(at_once=True)
+        return not self.over
+
     def conclude(self) -> None:
         """Prune the trials that wait at a rung when all others have ended; as long as another driver's run, they may yet be promoted."""
         self._hear(at_once=True)
@@ -214,7 +225,8 @@ class Driver:
             return why
         if self._waiting() is not None or (self._roster.missing and not self._exhausted):
             return None
-        return self._roster.why_complete
+        others = self._roster.count(TrialState.RUNNING) - len(self._running)
+        return f"{self._roster.why_complete}; other drivers are training {others} of them" if others else self._roster.why_complete
 
     def _waiting(self) -> Trial | None:
         """The trial to go on with before a new one is begun."""

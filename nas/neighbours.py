@@ -1,6 +1,7 @@
 """The other drivers of a study that several share: what they have written, and what the dead among them left."""
 
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from studies import leases
@@ -17,6 +18,7 @@ class Neighbours:
         self._store, self._study, self._lease = store, study, lease
         self._since = datetime.now(UTC)
         self._heard = self._reclaimed = time.monotonic()
+        self._signs: dict[str, datetime] = {}
 
     def news(self, *, at_once: bool = False) -> list[Trial]:
         """Trials as they stand now, of which some may be known or our own; asked for every few seconds unless `at_once`.
@@ -31,3 +33,11 @@ class Neighbours:
             self._reclaimed = now
         since, self._since, self._heard = self._since, datetime.now(UTC), now
         return self._store.changes(self._study, since)
+
+    def may_be_dead(self, drivers: Collection[str | None]) -> bool:
+        """Whether one of these has given no sign of life since it was first asked about."""
+        if not drivers:
+            return False
+        signs = self._store.signs_of_life(self._study)
+        self._signs = {**signs, **self._signs}
+        return any(driver not in signs or signs[driver] == self._signs[driver] for driver in drivers)

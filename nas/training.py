@@ -1,6 +1,7 @@
 """Training what was found: a study of a single variant, whose proxy is the variant itself at full width on all of the data."""
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from nas.config import StudyConfig
 from nas.errors import NasError
 from nas.export import export_document, trial_document
 from nas.progress_record import Listener
-from searchspace.formats import VariantDocument, file_stem
+from searchspace.formats import VariantDocument, file_stem, load_document
 from searchspace.formats.scaled import classifier_drop_path_rate
 from searchspace.model_config import ModelConfig
 from searchspace.recipes import IMAGENET
@@ -57,10 +58,10 @@ def full_proxy(config: ModelConfig, *, dataset: str, recipe: str = "published", 
 
 
 def train(
-    document: VariantDocument,
+    variant: VariantDocument | ModelConfig | str | os.PathLike[str],
     proxy: ProxyConfig,
     *,
-    out: Path,
+    out: str | os.PathLike[str],
     seed: int = 0,
     name: str | None = None,
     store: str = DEFAULT_STORE,
@@ -70,11 +71,16 @@ def train(
 ) -> Study:
     """Train a variant and return the study that holds its one trial; `out` gets its checkpoints, weights and exported configuration.
 
+    The variant is an architecture or what `load_variant` takes, the proxy one of `full_proxy`: at full width, on all of the data.
     An interrupted training goes on with `resume`, from its last whole checkpoint. ValueError for bad input, NasError when `out` holds a
     training and `resume` is not asked for, when the study's training is in another folder, and when the training fails.
     """
     if processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
+    if (proxy.channel_divisor, proxy.train_fraction) != (1, 1):
+        given = f"channel_divisor={proxy.channel_divisor}, train_fraction={proxy.train_fraction}"
+        raise ValueError(f"a training is of the whole variant on all of the data, got {given}; full_proxy makes such a proxy")
+    document, out = _document(variant), Path(out)
     checkpoints = out / CHECKPOINTS
     begun = checkpoints.is_dir() and any(checkpoints.iterdir())
     if begun and not resume:
@@ -100,6 +106,16 @@ def train(
     )
     export_document(trial_document(study, study.trials()[0]), format="yaml", out=out)
     return study
+
+
+def _document(variant: object) -> VariantDocument:
+    if isinstance(variant, VariantDocument):
+        return variant
+    if isinstance(variant, ModelConfig):
+        return VariantDocument(variant.short_name, variant)
+    if not isinstance(variant, str | os.PathLike):
+        raise ValueError(f"variant must be a ModelConfig, text or a path, got {type(variant).__name__}")
+    return load_document(variant)
 
 
 def study_name(document: VariantDocument) -> str:

@@ -91,6 +91,8 @@ def _parse(url: str) -> URL:
         raise StoreError(f"a store is SQLite or PostgreSQL, got {parsed.get_backend_name()!r}")
     if parsed.drivername == "postgresql":  # the one driver that we install
         return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite" and "?" in url:  # or the file would be another one, and the same for many names
+        raise StoreError(f"a SQLite store takes no options, got {url!r}; a ? in its path is written %3F, a % is %25")
     return parsed
 
 
@@ -207,7 +209,7 @@ def _ensure_schema(engine: Engine, *, create: bool) -> None:
     if version == HEAD:
         return
     if version is not None and not _is_known(version):
-        raise StoreError(f"the store {where} has the newer schema {version}, this program knows up to {HEAD}; upgrade it")
+        raise StoreError(f"the store {where} has the newer schema {version}, this program knows up to {HEAD}; upgrade the program")
     if not create and version is None:
         raise StoreError(f"the database {where} holds no studies yet; `nas search` makes the first")
     if not create:  # who only looks must not lock out the older programs that write it

@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, DateTime, and_, delete, func, not_, or_, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -15,12 +15,13 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from studies.database import StoreError
 from studies.lock import exclusive
 from studies.records import Lease, StudyRecord, Trial, TrialState
-from studies.rows import find_trials, trials_of
+from studies.rows import find_trials, now, trials_of
 from studies.schema import DRIVERS, STUDIES, TRIALS
 from studies.sessions import Sessions
 from studies.trial_changes import lock, requeue
 
 LEASE_S = 30.0
+OVERLAP_S = 30  # how far clocks of two drivers may differ, and how long a transaction may take
 _BEAT = text(  # by the server's clock, since those of drivers differ
     "INSERT INTO drivers (id, study_id, host, pid, heartbeat_at) VALUES (:id, :study_id, :host, :pid, timezone('UTC', clock_timestamp())) "
     "ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at"
@@ -58,6 +59,7 @@ def _renewed(sessions: Sessions, study: StudyRecord, lease: Lease) -> Iterator[N
         sessions.write(lambda connection: _beat(connection, study, lease))
     except IntegrityError:
         raise StoreError(f"study {study.name!r} is no longer in its store") from None
+    _check_clock(sessions)
     ended = threading.Event()
     thread = threading.Thread(target=_keep_fresh, args=(sessions, study, lease, ended), name="lease", daemon=True)
     thread.start()
@@ -70,6 +72,16 @@ def _renewed(sessions: Sessions, study: StudyRecord, lease: Lease) -> Iterator[N
             sessions.write(lambda connection: connection.execute(delete(DRIVERS).where(DRIVERS.c.id == lease.id)), patient=False)
         except StoreError as error:  # it runs out by itself
             log.debug("the lease %s was not given back: %s", lease.id, error)
+
+
+def _check_clock(sessions: Sessions) -> None:
+    """Drivers hear of each other's trials by the time at which they were written, each by its own clock."""
+    ahead = sessions.read(lambda connection: (now() - connection.scalars(select(func.clock_timestamp())).one()).total_seconds())
+    if abs(ahead) > OVERLAP_S / 2:
+        way = "ahead of" if ahead > 0 else "behind"
+        log.warning(
+            "this machine's clock is %.0f s %s the database server's: drivers may miss each other's trials; set it", abs(ahead), way
+        )
 
 
 def _keep_fresh(sessions: Sessions, study: StudyRecord, lease: Lease, ended: threading.Event) -> None:
@@ -93,6 +105,12 @@ def alive() -> ColumnElement[bool]:
     """That a driver's lease has not ended; none can have ended before the server itself has been up for as long as a lease."""
     sign = func.greatest(DRIVERS.c.heartbeat_at, func.timezone("UTC", func.pg_postmaster_start_time()))
     return sign > func.timezone("UTC", func.clock_timestamp(), type_=DateTime()) - timedelta(seconds=LEASE_S)
+
+
+def signs_of_life(connection: Connection, study: StudyRecord) -> dict[str, datetime]:
+    """When each of the study's drivers has last renewed its lease, by the server's clock."""
+    signs = select(DRIVERS.c.id, DRIVERS.c.heartbeat_at).where(DRIVERS.c.study_id == study.id)
+    return dict(connection.execute(signs).all())
 
 
 def reclaim(connection: Connection, study: StudyRecord, lease: Lease) -> list[Trial]:

@@ -24,7 +24,6 @@ from studies.sessions import Sessions
 from studies.trial_changes import Taken
 
 __all__ = ["Store", "StudyMismatch", "Taken"]
-OVERLAP_S = 30  # how far clocks of two drivers may differ, and how long a transaction may take
 
 
 class StudyMismatch(StoreError):
@@ -126,9 +125,11 @@ class Store:
     def changes(self, study: StudyRecord, since: datetime | None) -> list[Trial]:
         """The trials written since a moment of this driver's clock, all when it is None.
 
-        Those of the `OVERLAP_S` before it come once more: drivers' clocks differ, and a trial is seen only when its writing has ended.
+        Those of the half minute before it come once more: drivers' clocks differ, and a trial is seen only when its writing has ended.
         """
-        query = trials_of(study) if since is None else trials_of(study).where(TRIALS.c.updated_at > since - timedelta(seconds=OVERLAP_S))
+        query = (
+            trials_of(study) if since is None else trials_of(study).where(TRIALS.c.updated_at > since - timedelta(seconds=leases.OVERLAP_S))
+        )
         return self._sessions.read(lambda connection: find_trials(connection, query))
 
     def columns(self, study: StudyRecord, plain: Sequence[str], as_text: Sequence[str] = ()) -> dict[str, Sequence[Any]]:
@@ -223,6 +224,10 @@ class Store:
     def reclaim(self, study: StudyRecord, lease: Lease) -> list[Trial]:
         """The trials that dead drivers left running, back in the queue with their reports and checkpoints."""
         return self._sessions.write(lambda connection: leases.reclaim(connection, study, lease))
+
+    def signs_of_life(self, study: StudyRecord) -> dict[str, datetime]:
+        """When each of the drivers that share the study has last renewed its lease, by the server's clock."""
+        return self._sessions.read(lambda connection: leases.signs_of_life(connection, study))
 
     def _change(self, trial: Trial, driver: str | None, values: Mapping[str, Any]) -> bool:
         return self._record(trial, None, values, driver)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dcnv3 import DCNv3, dcnv3
@@ -189,3 +189,26 @@ def test_the_depthwise_convolution_looks_at_low_maps_in_bfloat16_as_in_float64(s
 def test_sizes_that_do_not_fit_are_refused_by_name(sizes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DCNv3(**sizes)
+
+
+def test_a_layer_draws_all_its_weights_anew():
+    layer = DCNv3(8, 2, center_feature_scale=True, unshared_weights=True)
+    for parameter in layer.parameters():
+        nn.init.constant_(parameter, torch.nan)
+    layer.reset_parameters()
+    assert all(parameter.isfinite().all() for parameter in layer.parameters())
+    assert not layer.offset.weight.any()
+
+
+@pytest.mark.parametrize(
+    ("switches", "message"),
+    [
+        ({"offset_scale": float("nan")}, "offset_scale must be a finite number"),
+        ({"offset_scale": "1"}, "offset_scale must be a finite number"),
+        ({"remove_center": 1}, "remove_center must be True or False, got remove_center=1"),
+        ({"center_feature_scale": "no"}, "center_feature_scale must be True or False"),
+    ],
+)
+def test_a_layer_refuses_what_its_core_would(switches, message):
+    with pytest.raises(ValueError, match=message):
+        DCNv3(8, 2, **switches)

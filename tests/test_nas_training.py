@@ -13,6 +13,7 @@ from nas.training import full_proxy, train
 from searchspace.formats import load_variant
 from studies.records import TrialState
 from trainer.proxy import run_proxy
+from trainer.proxy_config import ProxyConfig
 
 SMALL = "16,8,1,1"
 QUICK = ["--dataset", "digits", "--recipe", "proxy", "--epochs", "3", "--batch-size", "32", "--threads", "1"]
@@ -154,6 +155,22 @@ def test_a_training_in_no_process_is_refused(tmp_path: Path) -> None:
     document = variant_document(SMALL)
     with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
         train(document, full_proxy(document.config, dataset="digits"), out=tmp_path / "out", processes=0)
+
+
+def test_what_is_trained_may_be_text_or_an_architecture_and_is_whole(tmp_path: Path) -> None:
+    config = load_variant(SMALL)
+    proxy = full_proxy(config, dataset="digits", recipe="proxy", epochs=1, batch_size=32, threads=1)
+    url = f"sqlite:///{tmp_path / 'nas.db'}"
+    by_text, by_config = (
+        train(each, proxy, out=str(tmp_path / name), name=name, store=url) for name, each in (("a", SMALL), ("b", config))
+    )
+    assert by_text.trials()[0].metrics["top1"] == by_config.trials()[0].metrics["top1"]
+    with pytest.raises(
+        ValueError, match=r"of the whole variant on all of the data, got channel_divisor=4, train_fraction=0\.5; full_proxy"
+    ):
+        train(SMALL, ProxyConfig(), out=tmp_path / "c", store=url)
+    with pytest.raises(ValueError, match="variant must be a ModelConfig, text or a path, got int"):
+        train(3, proxy, out=tmp_path / "c", store=url)  # type: ignore[arg-type]
 
 
 def test_a_measurement_says_how_it_looked_at_images_and_what_of_it_is_assumed(

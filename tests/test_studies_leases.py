@@ -244,3 +244,13 @@ def test_a_lease_of_a_file_leaves_only_the_lock_file(store_url: str, tmp_path: P
         assert isinstance(lease, Lease)
     store.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nas.db", "nas.db-driver"]
+
+
+def test_a_clock_that_is_wrong_is_said(shared_store_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(shared_store_url)
+    study = store.open("s", CONFIG)
+    with store.driving(study):
+        assert caplog.text == ""
+    monkeypatch.setattr(leases, "now", lambda: datetime.now(UTC) - timedelta(seconds=300))
+    with store.driving(study):
+        assert "clock is 300 s behind the database server's" in caplog.text

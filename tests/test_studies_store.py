@@ -274,6 +274,7 @@ def test_looking_never_makes_a_store(tmp_path: Path) -> None:
     [
         ("sqlite://", "needs a file"),
         ("nonsense", "not a store URL"),
+        ("sqlite:///q?r.db", r"takes no options, got 'sqlite:///q\?r\.db'; a \? in its path is written %3F"),
         ("postgresql://me:secret", "not a store URL"),
         ("postgresql+nodriver://x", "no driver"),
         ("mysql://x/y", "SQLite or PostgreSQL, got 'mysql'"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -116,6 +117,11 @@ def test_any_other_runtime_error_stays_itself(monkeypatch: pytest.MonkeyPatch) -
 def test_a_proxy_that_cannot_be_trained_is_refused_at_birth(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ProxyConfig(**change)  # type: ignore[arg-type]
+
+
+def test_a_file_that_weights_cannot_be_saved_in_is_refused_before_the_training(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"weights are saved in a file named \*\.safetensors, got .*net\.pt"):
+        next(run_proxy(SMALL, ProxyConfig(), seed=0, weights=tmp_path / "net.pt"))
 
 
 def test_two_spellings_of_a_data_set_are_one_proxy() -> None:

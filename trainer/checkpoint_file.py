@@ -62,10 +62,15 @@ def describe(path: str | PathLike[str]) -> Mapping[str, Any] | None:
     return _guarded(file, _metadata) if _kind(file) == "safetensors" else None
 
 
-def write_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """A safetensors file that appears whole or not at all; ValueError for metadata that is not plain and a path that cannot be written."""
+def check_name(path: Path) -> None:
+    """ValueError for a file that would not be known for what it is."""
     if path.suffix != SUFFIX:
         raise ValueError(f"weights are saved in a file named *{SUFFIX}, got {path}")
+
+
+def write_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """A safetensors file that appears whole or not at all; ValueError for metadata that is not plain and a path that cannot be written."""
+    check_name(path)
     check_plain(metadata, "metadata")
     header = {"format": "pt", METADATA_KEY: json.dumps(metadata, allow_nan=False)}
     try:

@@ -72,7 +72,7 @@ class InternImage(nn.Module):
 def _reset(module: nn.Module) -> None:
     """Initial weights of one module; `apply` reaches a DCNv3 after its own linear layers, so its start as a mean filter stands."""
     if isinstance(module, DCNv3):
-        module.reset_parameters()
+        module.become_mean_filter()
     elif isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -12,6 +12,7 @@ import torch
 from dcnv3 import backend
 from searchspace.model_config import ModelConfig
 from searchspace.recipes import RECIPES
+from trainer.checkpoint_file import check_name
 from trainer.checkpoints import Checkpoint, Checkpoints
 from trainer.compute import memory_errors, seeded_compute, sharing_memory
 from trainer.data import Dataset, cached_dataset, subset
@@ -57,6 +58,8 @@ def run_proxy(
     ValueError for channels that do not divide and checkpoints of another training.
     """
     check_world(world, proxy.device)
+    if weights is not None:
+        check_name(Path(weights))
     training = Training(config, proxy, seed, weights, checkpoints, state_share)
     if world == 1:
         with sharing_memory(proxy.device):

@@ -26,13 +26,17 @@ def _ray(driver: Driver, slots: Slots, evaluate: Evaluator, how: Execution) -> N
     run_ray(driver, slots, evaluate, how)
 
 
+def _untrained(driver: Driver, slots: Slots, evaluate: Evaluator, how: Execution) -> None:
+    while (trial := driver.next_trial()) is not None:
+        driver.record(trial, Step(state=TrialState.COMPLETE))
+
+
 def run(engine: str, driver: Driver, slots: Slots, evaluate: Evaluator, how: Execution) -> None:
     """Let the driver's trials be trained by the named engine, or end them at once where no objective asks for a training."""
-    if driver.config.trains:
-        ENGINES[engine](driver, slots, evaluate, how)
-    else:
-        while (trial := driver.next_trial()) is not None:
-            driver.record(trial, Step(state=TrialState.COMPLETE))
+    train = ENGINES[engine] if driver.config.trains else _untrained
+    train(driver, slots, evaluate, how)
+    while driver.finds_more():
+        train(driver, slots, evaluate, how)
     driver.conclude()
 
 
