@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nas.fidelity import Certificate, certificate
     from nas.measured_exponents import latency_exponents
     from nas.network import build
-    from nas.training import train
+    from nas.training import full_proxy, train
     from searchspace.formats import load_variant
     from searchspace.spaces import scaling_space, stacking_space
     from studies.constraints import Constraint
@@ -34,6 +34,7 @@ _HOMES = {
     "StudyConfig": "nas.config",
     "build": "nas.network",
     "certificate": "nas.fidelity",
+    "full_proxy": "nas.training",
     "latency_exponents": "nas.measured_exponents",
     "load_variant": "searchspace.formats",
     "open_study": "nas.api",
@@ -56,6 +57,7 @@ __all__ = [
     "__version__",
     "build",
     "certificate",
+    "full_proxy",
     "latency_exponents",
     "load_variant",
     "open_study",
@@ -71,3 +73,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'nas' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What completion offers, loaded or not."""
+    return sorted({*globals(), *__all__})

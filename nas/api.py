@@ -1,11 +1,12 @@
 """The library behind the commands: run a search, open a study, read its front and its tables."""
 
+import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import clear_frames
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.budget import Budget
 from nas.config import StudyConfig
@@ -34,6 +35,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNLIMITED = Budget()
+KINDS: Mapping[str, tuple[Any, str]] = {
+    "config": (StudyConfig | None, "a StudyConfig, as StudyConfig(space=...) and StudyConfig.read(FILE) make it"),
+    "name": (str, "text"),
+    "store": (Store | str, f"a Store or a URL such as {DEFAULT_STORE}"),
+    "budget": (Budget | None, "a Budget, such as Budget(trials=8)"),
+    "listener": (Callable | None, "a function that takes a Progress"),
+    "checkpoints": (str | os.PathLike | None, "text or a path"),
+    "weights_folder": (str | os.PathLike | None, "text or a path"),
+}
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ def search(
     ray_address: str | None = None,
     max_retries: int = 2,
     step_timeout: float | None = None,
-    checkpoints: str | None = None,
+    checkpoints: Path | str | None = None,
     listener: Listener | None = None,
     evaluate: Evaluator | None = None,
     measures: Measures = REAL,
@@ -127,6 +137,10 @@ def search(
     of the name): those of the Pareto front, `all` or `none`; an evaluator that takes no `weights` leaves none. KeyboardInterrupt leaves the
     study resumable. ValueError for bad input, NasError when every trial failed.
     """
+    _check_kinds(config=config, name=name or "", store=store, budget=budget, listener=listener)
+    _check_kinds(checkpoints=checkpoints, weights_folder=weights_folder)
+    _check_reuse(reuse)
+    checkpoints = None if checkpoints is None else os.fspath(checkpoints)
     config = config or StudyConfig()
     name = name or config.space.name
     check_text(name, "the name of a study")
@@ -174,6 +188,7 @@ def search(
             checkpoints=(checkpoints or str(folder_beside(store.url, "checkpoints"))) if takes(evaluate, "checkpoints") else None,
             state_share=STATE_SHARE if checkpoints is None else None,
         )
+        before = len(driver.finished)
         try:
             driver.notify()
             run_engine(engine, driver, slots, evaluate, execution)
@@ -182,14 +197,28 @@ def search(
             raise
         finally:
             driver.stop()
-    _check_some_succeeded(driver)
+    _check_some_succeeded(driver, before)
     return study
 
 
 def open_study(name: str, *, store: Store | str = DEFAULT_STORE) -> Study:
     """The stored study of this name; StoreError lists the known ones."""
+    _check_kinds(name=name, store=store)
     store = Store(store, create=False) if isinstance(store, str) else store
     return Study(store, store.study(name))
+
+
+def _check_kinds(**given: object) -> None:
+    """ValueError for an argument that is not of its kind."""
+    for argument, value in given.items():
+        kind, rule = KINDS[argument]
+        if not isinstance(value, kind):
+            raise ValueError(f"{argument} must be {rule}, got {value!r}")
+
+
+def _check_reuse(reuse: object) -> None:
+    if not isinstance(reuse, list | tuple) or not all(isinstance(study, str) for study in reuse):
+        raise ValueError(f'reuse must be a list of studies by name such as ["base"], got {reuse!r}')
 
 
 def _budget(budget: Budget | None, trials: int | None) -> Budget:
@@ -198,11 +227,12 @@ def _budget(budget: Budget | None, trials: int | None) -> Budget:
     return budget or (UNLIMITED if trials is None else Budget(trials=trials))
 
 
-def _check_some_succeeded(driver: Driver) -> None:
-    """NasError unless a trial has brought a result, now or before."""
+def _check_some_succeeded(driver: Driver, before: int) -> None:
+    """NasError unless a trial has brought a result, now or before, when `before` of them had ended."""
     trained, study = driver.finished, driver.study.name
     if trained and all(trial.state is TrialState.FAILED for trial in trained):
-        raise NasError(f"all {len(trained)} trials failed; the first: {trained[0].reason}")
+        again = "" if len(trained) > before else f" before and are not repeated; choose another name than {study!r} to train them again"
+        raise NasError(f"all {len(trained)} trials failed{again}; the first: {trained[0].reason}")
     if not trained and driver.spent is not None:
         raise NasError(
             f"study {study!r} ended before a trial was trained ({driver.spent}); with more of it the same command goes on from here"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -23,6 +23,8 @@ from trainer.proxy_config import ProxyConfig
 PRESETS = Path(__file__).parent.parent / "studies" / "presets"
 SamplerName = Literal["auto", "exhaustive", "random", "qmc", "tpe", "gp", "nsga2", "nsga3", "cmaes", "known-cost"]
 MAX_OBJECTIVES = 4
+TABLE = "table:"
+Written = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +64,27 @@ class LatencyConfig:
         return LatencySetting(**chosen, threads=proxy.threads, seed=seed)
 
 
+class StudySettings(TypedDict, total=False):
+    """What a `StudyConfig` is made of, as records or as people write them."""
+
+    space: SearchSpace | str | Written
+    proxy: ProxyConfig | Written
+    objectives: Sequence[Objective | str | Written]
+    sampler: SamplerName
+    seed: int
+    seeds: int
+    screen: Screen | Written | None
+    latency: LatencyConfig | Written
+    halving: Halving | Written | None
+    require: Sequence[Constraint | str | Written]
+    evaluator: str
+
+
 class StudyConfig(BaseModel):
-    """A study; trial count, workers, engine and time limits are not part of it, so they may change from run to run."""
+    """A study; trial count, workers, engine and time limits are not part of it, so they may change from run to run.
+
+    Its settings may be written as in a study file; ValueError names the first that cannot be.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,6 +99,13 @@ class StudyConfig(BaseModel):
     halving: InstanceOf[Halving] | None = None
     require: tuple[InstanceOf[Constraint], ...] = ()
     evaluator: str = "train"
+
+    def __init__(self, **settings: Unpack[StudySettings]) -> None:
+        check_keys(settings, type(self).model_fields)
+        try:
+            super().__init__(**settings)
+        except (ValueError, TypeError) as error:
+            raise ValueError(first_problem(error)) from None
 
     @field_validator("space", mode="before")
     @classmethod
@@ -110,6 +138,13 @@ class StudyConfig(BaseModel):
         if not 1 <= len(metrics) <= MAX_OBJECTIVES or len(set(metrics)) < len(metrics):
             raise ValueError(f"a study has one to {MAX_OBJECTIVES} different objectives, got {metrics}")
         return values
+
+    @field_validator("evaluator")
+    @classmethod
+    def _check_evaluator(cls, value: str) -> str:
+        if value != "train" and (not value.startswith(TABLE) or value == TABLE):
+            raise ValueError(f"unknown evaluator {value!r}; known: train, {TABLE}PATH with a CSV or Parquet file")
+        return value
 
     @model_validator(mode="after")
     def _check_require(self) -> Self:
@@ -229,6 +264,7 @@ def first_problem(error: Exception) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     said = problem["msg"].removeprefix("Value error, ")
+    said += "" if problem["type"] == "value_error" else f", got {problem['input']!r}"  # our own say what they got
     return f"{where}: {said}" if where else said
 
 

@@ -2,19 +2,15 @@
 
 from collections.abc import Sequence
 
-from nas.config import StudyConfig
+from nas.config import TABLE, StudyConfig
 from nas.job import Evaluator, train_proxy
 from searchspace.space import Candidate
 
-TABLE = "table:"
-
 
 def evaluator(config: StudyConfig) -> Evaluator:
-    """The evaluator that the study names; ValueError for an unknown one and for a table that cannot be read or answers another proxy."""
+    """The evaluator that the study names; ValueError for a table that cannot be read or answers another proxy."""
     if config.evaluator == "train":
         return train_proxy
-    if not config.evaluator.startswith(TABLE) or config.evaluator == TABLE:
-        raise ValueError(f"unknown evaluator {config.evaluator!r}; known: train, {TABLE}PATH with a CSV or Parquet file")
     from nas.table_evaluator import TableEvaluator
 
     return TableEvaluator.of(config.evaluator.removeprefix(TABLE), config)

@@ -30,6 +30,8 @@ class Side:
         """The side that `studies` make; ValueError names what they differ in besides their seed."""
         if not studies:
             raise ValueError(f"the {role} side needs at least one study")
+        if not isinstance(studies, list | tuple) or not all(isinstance(study, Study) for study in studies):
+            raise ValueError(f"{role} must be a list of studies as open_study(NAME) opens them, got {studies!r}")
         ordered = sorted(studies, key=lambda study: study.config.seed)
         side = cls(
             studies=tuple(study.name for study in ordered),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nas.attempts import adopt
+from nas.budget import is_seconds
 from nas.step_limit import LimitedSteps
 from searchspace.formats import file_stem
 from searchspace.formats.plain import check_plain
@@ -44,7 +45,7 @@ class Execution:
     def __post_init__(self) -> None:
         if type(self.max_retries) is not int or self.max_retries < 0:
             raise ValueError(f"max_retries must be whole and at least 0, got {self.max_retries!r}")
-        if self.step_timeout is not None and not 0 < self.step_timeout < math.inf:
+        if self.step_timeout is not None and not is_seconds(self.step_timeout):
             raise ValueError(f"step_timeout must be a number of seconds above 0, got {self.step_timeout!r}")
 
 
@@ -75,8 +76,30 @@ def weights_file(study: str, trial: int) -> str:
 
 def takes(evaluate: Evaluator, name: str) -> bool:
     """Whether an evaluator takes the argument `name`, `weights` or `checkpoints`."""
-    parameters = inspect.signature(evaluate).parameters
+    signature = _signature(evaluate)
+    parameters = {} if signature is None else signature.parameters
     return name in parameters or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+def check_callable(evaluate: Evaluator) -> None:
+    """ValueError for what cannot be called as an evaluator is; one whose signature cannot be found is let through."""
+    way_out = "write evaluate(config, proxy, *, seed), which yields a ProxyResult after each epoch"
+    if not callable(evaluate):
+        raise ValueError(f"evaluate must be a function, got {evaluate!r}; {way_out}")
+    if (signature := _signature(evaluate)) is None:
+        return
+    offered = {name: None for name in ("weights", "checkpoints", "state_share") if takes(evaluate, name)}
+    try:
+        signature.bind(None, None, seed=0, **offered)
+    except TypeError as error:
+        raise ValueError(f"evaluate{signature} cannot be called as an evaluator is: {error}; {way_out}") from None
+
+
+def _signature(evaluate: Evaluator) -> inspect.Signature | None:
+    try:
+        return inspect.signature(evaluate)
+    except (TypeError, ValueError):  # some that are written in C have none
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ def latency_exponents(base: ModelConfig, setting: LatencySetting | None = None, 
 
     NasError where the device has no memory for one of them, or where latency hardly grows, so that no size can be matched by it.
     """
+    if not isinstance(base, ModelConfig):
+        raise ValueError(f"base must be a ModelConfig, as load_variant makes it, got {base!r}")
     setting = replace(setting or LatencySetting(), anchor=base)
     try:
         deep, wide = (latency.ratio for latency in measure([doubled_depth(base), doubled_width(base)], setting))

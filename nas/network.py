@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def build(
-    variant: "ModelConfig | Mapping[str, Any] | str | os.PathLike[str]",
+    variant: "ModelConfig | Mapping[str, Any] | str | os.PathLike[str] | None",
     *,
     num_classes: int | None = None,
     weights: "str | os.PathLike[str] | None" = None,

@@ -13,7 +13,7 @@ from nas.config import StudyConfig
 from nas.engine import ENGINES
 from nas.errors import NasError
 from nas.evaluators import missing_answers
-from nas.job import Evaluator, train_proxy
+from nas.job import Evaluator, check_callable, train_proxy
 from nas.packing import Slots, check_address, gpu_slots
 from nas.premeasure import check_premeasuring
 from searchspace.cost import COST_METRICS, cost
@@ -41,8 +41,13 @@ class Asked:
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise ValueError(f"unknown engine {self.engine!r}; known: {', '.join(ENGINES)}")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"workers must be at least 1, got {self.workers}")
+        if self.workers is not None and (type(self.workers) is not int or self.workers < 1):
+            raise ValueError(f"workers must be at least 1 and whole, got {self.workers!r}")
+        for name in ("cpus", "gpus"):
+            if type(value := getattr(self, name)) is bool or not isinstance(value, int | float | None):
+                raise ValueError(f"{name}_per_trial must be a number, got {value!r}")
+        if self.ray_address is not None and not isinstance(self.ray_address, str):
+            raise ValueError(f"ray_address must be text, auto or HOST:PORT, got {self.ray_address!r}")
         if self.cpus is not None:
             Slots(cpus=self.cpus)  # its rules are ours
         check_address(self.ray_address)
@@ -80,7 +85,9 @@ def check_until(until: Sequence[Constraint], config: StudyConfig) -> None:
 
 
 def check_answers(config: StudyConfig, evaluate: Evaluator, asked: Asked) -> None:
-    """ValueError where the evaluator answers none of the candidates that one would look at, or cannot run in several processes."""
+    """ValueError where the evaluator cannot be called, answers none of the candidates looked at, or cannot run in several processes."""
+    if config.trains or not callable(evaluate):  # without a training it is never called
+        check_callable(evaluate)
     if asked.gpus is not None and asked.gpus > 1 and evaluate is not train_proxy:
         raise ValueError(f"only the real training shares a trial among several GPUs, got gpus={asked.gpus:g} with another evaluator")
     feasible = config.space.feasible_set()

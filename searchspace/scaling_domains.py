@@ -1,7 +1,9 @@
 """The domains of a new scaling space: its base, its φ values and the widths that they can use."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from typing import Any
 
 from searchspace.depth_split import paper_depth, split_depth
 from searchspace.exponents import SCALE_METRICS
@@ -51,7 +53,7 @@ def steps_of(phi: Sequence[float] | None, target: Target | None, scaled: ScaledB
         raise ValueError("phi and target exclude each other: a target decides phi")
     if target is not None:
         return _checked([round(math.log2(target.value / scaled.asked(0)), 4)])
-    given = PHI if phi is None else phi
+    given = PHI if phi is None else _numbers(phi)
     return _checked([0.0, *given] if with_base and 0 not in given else given)
 
 
@@ -61,6 +63,21 @@ def widths_of(scaled: ScaledBase, steps: Sequence[float]) -> tuple[int, ...]:
     if without := [step for step in steps if not scaled.widths(step)]:
         raise ValueError(_no_width(scaled, without[0]))
     return tuple(sorted({width for step in steps for width in scaled.widths(step)}))
+
+
+def pair_texts(pairs: Any) -> tuple[str, ...]:
+    """The pairs as the domain `pair` writes them; ValueError for what is no list of them."""
+    try:
+        return tuple(f"{alpha:g},{beta:g}" for alpha, beta in pairs)
+    except (TypeError, ValueError):
+        raise ValueError(f'pairs must be "paper" or a list of (alpha, beta) such as [(1.09, 1.36)], got {pairs!r}') from None
+
+
+def _numbers(phi: Any) -> Sequence[float]:
+    values = list(phi) if isinstance(phi, Iterable) and not isinstance(phi, Mapping) else []
+    if not values or not all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
+        raise ValueError(f"phi must be a list of numbers such as [2, 3], got {phi!r}")
+    return values
 
 
 def _checked(steps: Sequence[float]) -> tuple[float, ...]:

@@ -27,6 +27,8 @@ class Scaling:
     def __post_init__(self) -> None:
         if self.metric not in SCALE_METRICS:
             raise ValueError(f"a scaling metric is one of {', '.join(SCALE_METRICS)}, got {self.metric!r}")
+        if not isinstance(self.exponents, Exponents | None):
+            raise ValueError(f"exponents must be Exponents, as latency_exponents measures them, got {self.exponents!r}")
         if (self.exponents is None) == (self.metric == "latency_ms"):
             given = "none" if self.exponents is None else "some"
             raise ValueError(f"latency_ms needs measured exponents and the other metrics compute theirs, got {given} for {self.metric}")

@@ -1,6 +1,6 @@
 """The parts of a study file as people write them: records by their keys, domains and sizes as text, each error naming its key."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
@@ -62,7 +62,7 @@ def read_domains(value: Any) -> dict[str, Domain]:
     domains = {}
     for name, values in value.items():
         with naming(f"domains.{name}"):
-            domains[name] = _domain(name, values)
+            domains[name] = read_domain(name, values)
     return domains
 
 
@@ -87,6 +87,8 @@ def read_limits(values: Any) -> tuple[Limit, ...]:
 
 
 def _limit(value: Any) -> Limit:
+    if isinstance(value, Limit):
+        return value
     if isinstance(value, Mapping):
         return from_mapping(Limit, value)
     if isinstance(value, str):
@@ -94,10 +96,11 @@ def _limit(value: Any) -> Limit:
     raise ValueError(f"write a text such as flops<=5G, or a mapping of metric and value; got {value!r}")
 
 
-def _domain(name: str, values: Any) -> Domain:
+def read_domain(name: str, values: Any) -> Domain:
+    """The values of one domain: a list, or the range that a text writes for whole numbers."""
     if isinstance(values, str) and name in RANGES:
         return parse_integers(values)
-    if isinstance(values, Sequence) and not isinstance(values, str):
+    if isinstance(values, Iterable) and not isinstance(values, str | Mapping):
         return tuple(values)
     # A range needs its quotes: YAML takes an unquoted 1:8 for a number in base 60.
     ranges = ' such as [48, 64, 80] or a range in quotes such as "16:160:16"' if name in RANGES else ""

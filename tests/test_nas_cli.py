@@ -358,7 +358,7 @@ def test_packages_are_light_until_used() -> None:
 def test_public_names_are_what_they_were() -> None:
     assert " ".join(nas.__all__) == (
         "Budget Certificate Constraint Halving MissingExtra NasError ProxyConfig Study StudyConfig __version__ build certificate "
-        "latency_exponents load_variant open_study scaling_space search stacking_space train"
+        "full_proxy latency_exponents load_variant open_study scaling_space search stacking_space train"
     )
     assert all(getattr(nas, name) is not None for name in nas.__all__)
     assert nas.load_variant("T") == load_variant("t") == preset("T").config

@@ -52,7 +52,7 @@ class ProxyConfig:
             raise ValueError(f"image_size must be at least {MIN_IMAGE_SIZE} (four stages), got {self.image_size}")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 (BatchNorm), got {self.batch_size}")
-        if not isinstance(self.train_fraction, int | float) or not 0 < self.train_fraction <= 1:
+        if type(self.train_fraction) is bool or not isinstance(self.train_fraction, int | float) or not 0 < self.train_fraction <= 1:
             raise ValueError(f"train_fraction must lie in (0, 1], got {self.train_fraction!r}")
         if self.recipe not in RECIPES:
             raise ValueError(f"unknown recipe {self.recipe!r}; known: {', '.join(RECIPES)}")

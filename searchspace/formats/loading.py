@@ -27,6 +27,8 @@ def load_variant(text: str | os.PathLike[str], *, style: str | None = None) -> M
 
 def load_document(text: str | os.PathLike[str], *, style: str | None = None) -> VariantDocument:
     """What `load_variant` finds, under a name and with where it comes from."""
+    if not isinstance(text, str | os.PathLike):
+        raise ValueError(f"a variant must be text or a path, got {text!r}; such as 64,16,4,18, a preset's name or an exported file")
     text = os.fspath(text)
     if _STACK.match(text):
         document = _stacked(text)
