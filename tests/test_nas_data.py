@@ -145,3 +145,24 @@ def test_ctrl_c_ends_in_one_line_and_the_same_command_goes_on(tmp_path: Path) ->
     again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert int(re.findall(r"decoded (\d+) of", again.stderr)[0]) >= 40
     assert len(open_packed(tmp_path / "out", verify=True).labels) == 360
+
+
+def test_ctrl_c_while_processes_start_ends_in_the_same_line_alone(tmp_path: Path) -> None:
+    photos, started = write_classes(tmp_path / "photos", each=6), tmp_path / "started"
+    script = tmp_path / "pack.py"
+    script.write_text(f"""
+import contextlib, os, signal, sys
+if __name__ == "__main__":
+    import trainer.packing.pack
+    from nas.cli.data import data_app
+    trainer.packing.pack.CHUNK_IMAGES = 2
+    data_app(sys.argv[1:])
+else:  # a decoding process, which imports what began it before anything of its own runs
+    with contextlib.suppress(FileExistsError):  # the first of them
+        os.mkdir({str(started)!r})
+        os.killpg(0, signal.SIGINT)
+""")
+    command = [sys.executable, str(script), "pack", f"imagefolder:{photos}", str(tmp_path / "out"), "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, start_new_session=True)
+    assert (done.returncode, done.stdout, started.exists()) == (130, "", True)
+    assert done.stderr.splitlines() == ["decoded 0 of 18 images", "nas: stopped; the same command goes on from here"]

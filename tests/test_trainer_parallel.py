@@ -3,6 +3,8 @@
 import math
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,6 +115,39 @@ def test_an_error_of_a_process_is_told_with_its_kind_and_trace() -> None:
     worker = _Worker(1, SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
     error = _error(worker, _Failure(0.0, "KeyError", "'stem'", "Traceback: in forward"), world=2)
     assert (type(error), str(error), error.__notes__) == (RuntimeError, "process 2 of 2: KeyError: 'stem'", ["Traceback: in forward"])
+
+
+class Interrupting:
+    """Is a Ctrl-C where it is unpickled: in a process that has been started and runs nothing of its own yet."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return signal.raise_signal, (signal.SIGINT,)
+
+
+def blocked_signals(interrupted: None, ranks: Ranks) -> Iterator[list[int]]:
+    yield list(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+def test_ctrl_c_ends_no_process_that_has_just_been_started() -> None:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert list(run_parallel(blocked_signals, (Interrupting(),), world=2, device="cpu")) == [list(mask)]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+
+
+def test_nor_the_first_one_that_a_program_starts() -> None:
+    code = """if True:
+        import signal, sys
+        from multiprocessing import get_context
+        from trainer.children import deaf_children
+        class Interrupting:
+            def __reduce__(self): return signal.raise_signal, (signal.SIGINT,)
+        process = get_context("spawn").Process(target=sys.exit, args=(Interrupting(),))
+        with deaf_children():
+            process.start()
+        process.join()
+        sys.exit(process.exitcode)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def running(process: int) -> bool:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing, nn
 
 from trainer.batch_norm import over_processes
-from trainer.children import follow_parent
+from trainer.children import deaf_children, follow_parent
 
 log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -109,9 +109,10 @@ def run_parallel(
                 process = context.Process(
                     target=_work, args=(Ranks(rank, world), theirs, meeting, device, train, arguments), name=f"nas-rank-{rank}", daemon=True
                 )
-                process.start()
-                theirs.close()  # ours alone is left: it ends when the process does
-                workers.append(_Worker(rank, process, ours))
+                with deaf_children():
+                    process.start()
+                    theirs.close()  # ours alone is left: it ends when the process does
+                    workers.append(_Worker(rank, process, ours))
             yield from _results(workers)
         finally:
             _end(workers)

@@ -3,6 +3,7 @@
 import logging
 
 from nas.driver import Driver
+from nas.engine.interrupts import interruptible
 from nas.job import Evaluator, Execution, Run, Step
 from nas.step_limit import HungStepError
 from studies.records import TrialState
@@ -12,13 +13,14 @@ log = logging.getLogger(__name__)
 
 def run_local(driver: Driver, evaluate: Evaluator, how: Execution) -> None:
     """Train what the driver lacks."""
-    while (trial := driver.next_trial(worker="local")) is not None:
-        run = Run(driver.job(trial), evaluate, step_timeout=how.step_timeout)
-        try:
-            while driver.record(trial, _step(run)):
-                pass
-        finally:
-            run.close()
+    with interruptible(driver):
+        while (trial := driver.next_trial(worker="local")) is not None:
+            run = Run(driver.job(trial), evaluate, step_timeout=how.step_timeout)
+            try:
+                while driver.record(trial, _step(run)):
+                    pass
+            finally:
+                run.close()
 
 
 def _step(run: Run) -> Step:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ray import cloudpickle, tune
@@ -25,6 +24,7 @@ from ray.tune.search import Searcher
 
 from nas.driver import Driver
 from nas.engine.cluster import cluster
+from nas.engine.interrupts import interruptible
 from nas.errors import NasError
 from nas.job import Evaluator, Execution, Run, Step
 from nas.packing import Slots
@@ -170,7 +170,7 @@ def run_ray(driver: Driver, slots: Slots, evaluate: Evaluator, how: Execution) -
         return
     bridge = Bridge(driver, evaluate, how)
     with ExitStack() as stack:
-        stack.enter_context(_interruptible(driver))
+        stack.enter_context(interruptible(driver))
         terminate = signal.getsignal(signal.SIGTERM)
         stack.callback(_on_sigterm, terminate)
         with driver.ledger.time("start-up"):
@@ -230,24 +230,6 @@ def _run_config(bridge: Bridge, folder: str) -> RunConfig:
         checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
         failure_config=FailureConfig(max_failures=0),  # the driver puts a lost trial back in its queue
     )
-
-
-@contextmanager
-def _interruptible(driver: Driver) -> Iterator[None]:
-    """Ctrl-C also asks the driver to stop: Python drops a KeyboardInterrupt that is raised inside somebody's finaliser."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        driver.interrupted = True
-        signal.default_int_handler(number, frame)
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _on_sigterm(handler: Any) -> None:

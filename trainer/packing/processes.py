@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
 
-from trainer.children import follow_parent
+from trainer.children import deaf_children, follow_parent
 
 T = TypeVar("T")
 WAITING = 2  # tasks a process that run or wait ahead of the result that is asked for
@@ -24,7 +24,8 @@ def in_order(tasks: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
     running: deque[Future[T]] = deque()
     try:
         for task in tasks:
-            running.append(pool.submit(task))
+            with deaf_children():  # it starts a process where it lacks one
+                running.append(pool.submit(task))
             if len(running) >= WAITING * workers:
                 yield running.popleft().result()
         while running:
