@@ -140,7 +140,7 @@ def _least_widths(rows: Sequence[Row], columns: Sequence[Column], *, folded_head
     for column in columns:
         values = max((cell_len(_shown(column, row.get(column.key))) for row in rows), default=0)
         heading = max(map(cell_len, column.label.split() if folded_headings else [column.label]), default=0)
-        widths.append(max(heading, min(values, FOLDED) if column.folds else values))
+        widths.append(max(1, heading, min(values, FOLDED) if column.folds else values))  # a skin tone alone has no width, and is to be seen
     return widths
 
 
@@ -164,7 +164,7 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], widths: Sequence[int]
     table = Table(box=box.SIMPLE_HEAD, title=above, caption=below, title_justify="left", caption_justify="left")
     for column, width in zip(columns, widths, strict=True):
         justify: Literal["left", "right"] = "left" if column.left else "right"
-        table.add_column(Text(column.label), justify=justify, overflow="fold", width=None if column.folds else width)
+        table.add_column(Text(column.label), justify=justify, overflow="fold", width=None if column.folds else width, min_width=1)
     for row in rows:
         table.add_row(*(Text(_shown(column, row.get(column.key))) for column in columns))
     return table

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,27 @@ PATIENCE_S = 60
 @contextmanager
 def dashboard_server(url: str, folder: Path) -> Iterator[str]:
     """The address of a server of our own on the store at `url`, stopped at the end; `folder` takes its log."""
+    with ExitStack() as stack:
+        address = stack.enter_context(_server(url, folder)) or stack.enter_context(_server(url, folder))  # its port may have been taken
+        assert address is not None, (folder / "server.log").read_text()
+        yield address
+
+
+@contextmanager
+def _server(url: str, folder: Path) -> Iterator[str | None]:
+    """The address of a server on a port that was free a moment ago; None when it ends before it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
     environment = {**os.environ, "NAS_STORE": url, "HOME": str(folder), "PYTHONPATH": str(ROOT)}
-    log = folder / "server.log"
-    with log.open("w") as output:
+    with (folder / "server.log").open("w") as output:
         # Not from the root of the repository: what the page needs lies beside it.
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             address = f"http://127.0.0.1:{port}"
             wait_for(lambda: process.poll() is not None or answers(f"{address}/_stcore/health"), what="the server")
-            assert process.poll() is None, log.read_text()
-            yield address
+            yield address if process.poll() is None else None
         finally:
             stop(process)
 
@@ -80,6 +87,11 @@ def points(tab: Any) -> int:
 def click_trial(tab: Any, key: str, number: int) -> None:
     """Click the point of a trial in the figure of this key, of two or three dimensions."""
     point_at_trial(tab, key, number)
+    click_there(tab)
+
+
+def click_there(tab: Any) -> None:
+    """Click where the mouse is."""
     tab.mouse.down()
     tab.mouse.up()
 
@@ -89,15 +101,20 @@ def point_at_trial(tab: Any, key: str, number: int) -> None:
     tab.wait_for_selector(f".st-key-{key} .js-plotly-plot .main-svg")
     tab.locator(f".st-key-{key}").scroll_into_view_if_needed()
     wait_for(lambda: tab.evaluate(_PLACE, [key, number]), what=f"trial {number} in the figure {key}")
+    point_at(tab, lambda: tab.evaluate(_PLACE, [key, number]), words=f"trial {number}")
+
+
+def point_at(tab: Any, place: Callable[[], Any], *, words: str) -> None:
+    """Move the mouse to a place (x, y) of a figure, which may still move, until these words hover."""
 
     def hovers() -> bool:
-        x, y = tab.evaluate(_PLACE, [key, number])
+        x, y = place()
         for aside in (3, 0):
             tab.mouse.move(x - aside, y)
             tab.wait_for_timeout(200)
-        return bool(tab.locator(".hovertext", has_text=f"trial {number}").count())
+        return bool(tab.locator(".hovertext", has_text=words).count())
 
-    wait_for(hovers, what=f"the words about trial {number}")
+    wait_for(hovers, what=f"the words {words!r}")
 
 
 # A script for a page before it loads: while `held` is a list, what the server sends waits there, as on a slow line, until `letGo()`.
@@ -148,10 +165,10 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def wait_for(condition: Callable[[], Any], *, what: str) -> None:
-    """Return once the condition holds; AssertionError when it does not in a minute."""
-    deadline = time.monotonic() + PATIENCE_S
+def wait_for(condition: Callable[[], Any], *, what: str, patience_s: float = PATIENCE_S, pause_s: float = 0.2) -> None:
+    """Return once the condition holds; AssertionError when it does not in a minute, or as long as it is given."""
+    deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come within {PATIENCE_S} s")
-        time.sleep(0.2)
+            raise AssertionError(f"{what} did not come within {patience_s} s")
+        time.sleep(pause_s)

@@ -10,12 +10,17 @@ from importlib.util import find_spec
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 if find_spec("sqlalchemy"):  # a machine that only runs the tests of its GPU may lack it
     from tests.store_fixtures import *  # noqa: F403
 
-settings.register_profile("nas", database=None, deadline=None, derandomize="CI" in os.environ)
-settings.load_profile("nas")
+settings.register_profile("nas", database=None, deadline=None, derandomize=True)  # every run is judged on the same examples
+settings.register_profile("explore", database=None, deadline=None)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "nas")
+settings.load_profile(PROFILE)
+if PROFILE == "nas" and hasattr(providers, "Constants"):  # else it draws constants of the modules that other tests have loaded, too
+    providers._get_local_constants = providers.Constants
 
 
 @pytest.fixture(autouse=True)

@@ -123,14 +123,15 @@ def test_the_address_restores_axes_and_switches(browser, finished):
 def test_a_choice_stands_when_the_next_one_comes_before_its_answer(browser, finished):
     with tab_of(browser, "about:blank") as tab:
         tab.add_init_script(SLOW_LINE)
-        tab.goto(f"{finished}/?view=front")
+        with tab.expect_websocket() as line:
+            tab.goto(f"{finished}/?view=front")
         tab.locator(".xtitle").first.wait_for()
         tab.get_by_role("combobox", name=re.compile("To the right")).click()
         tab.evaluate("held = []")
         tab.get_by_role("option", name="params", exact=True).click()
         wait_for(lambda: tab.evaluate("held.length"), what="the answer")
-        tab.get_by_role("button", name="infeasible (11)").click()
-        tab.wait_for_timeout(200)  # for the click to be on its way
+        with line.value.expect_event("framesent"):
+            tab.get_by_role("button", name="infeasible (11)").click()
         assert "x=params" not in tab.url
         tab.evaluate("letGo()")
         tab.locator(".legendtext", has_text="infeasible").wait_for()
@@ -231,14 +232,18 @@ def test_what_comes_after_the_figure_does_not_hold_it_up(browser, finished):
 
 
 def test_a_figure_that_stays_as_it_is_is_not_drawn_anew(browser, finished):
-    with tab_of(browser, f"{finished}/?view=front") as tab:
+    with tab_of(browser, "about:blank") as tab:
+        with tab.expect_websocket() as line:
+            tab.goto(f"{finished}/?view=front")
         tab.wait_for_selector("[data-testid=stDataFrame] canvas")
         tab.locator(".st-key-hypervolume-seconds .main-svg").first.wait_for()
+        tab.wait_for_selector("[data-test-script-state=notRunning]")
         tab.evaluate("""() => {
           window.drawn = 0;
           document.querySelector(".st-key-front .js-plotly-plot").on("plotly_afterplot", () => window.drawn++);
         }""")
-        tab.get_by_role("button", name="Refresh").click()
+        with line.value.expect_event("framereceived"):
+            tab.get_by_role("button", name="Refresh").click()
         tab.wait_for_timeout(1500)
         assert tab.evaluate("drawn") == 0
         tab.get_by_role("button", name="infeasible (11)").click()

@@ -20,7 +20,7 @@ from searchspace.spaces import stacking_space
 from studies.inspections import WHEN, InspectionError, Layer, open_inspection, write_inspection
 from studies.records import Artifact, Trial
 from studies.store import Store
-from tests.browsing import chromium, dashboard_server, tab_of, wait_for
+from tests.browsing import chromium, click_there, dashboard_server, point_at, tab_of, wait_for
 from tests.dashboard_views import fill, show
 
 FIDELITY = {"dataset": "digits", "synthetic": True, "image_size": 32, "epochs": 3, "channel_divisor": 4}
@@ -294,21 +294,11 @@ def test_a_click_on_the_image_looks_from_there_and_the_address_says_so(store: St
         tab.wait_for_selector(".st-key-sampling .js-plotly-plot .main-svg")
         tab.wait_for_selector(".st-key-receptive .js-plotly-plot .main-svg")
         tab.get_by_test_id("stDataFrame").wait_for()
-        wait_for(lambda: settled(tab), what="the end of moving")
-        x, y = tab.evaluate(PLACE, [0, 24])
-        tab.mouse.move(x - 3, y)
-        tab.mouse.move(x, y)
-        tab.wait_for_selector(".hoverlayer .hovertext")
-        tab.mouse.click(x, y)
+        point_at(tab, lambda: tab.evaluate(PLACE, [0, 24]), words="look from 0, 24")
+        click_there(tab)
         wait_for(lambda: "at=0%2C24" in tab.evaluate("location.search"), what="the place in the address")
         wait_for(lambda: tab.evaluate(STAR) == [0, 24], what="the star")
         assert tab.locator(".st-key-receptive .heatmaplayer image, .st-key-receptive .heatmaplayer .hm").count() >= 8
-
-
-def settled(tab: Any) -> bool:
-    before = tab.evaluate(PLACE, [0, 24])
-    tab.wait_for_timeout(500)
-    return bool(before == tab.evaluate(PLACE, [0, 24]))
 
 
 PLACE = """([x, y]) => {

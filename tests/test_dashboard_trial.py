@@ -30,7 +30,7 @@ from studies.halving import Halving
 from studies.provenance import trial_document
 from studies.records import Report, TrialState
 from studies.store import Store
-from tests.browsing import chromium, dashboard_server, tab_of, wait_for
+from tests.browsing import chromium, click_there, dashboard_server, point_at, tab_of, wait_for
 from tests.dashboard_views import HOSTILE, Shown, add, fill, open_study, show, train
 from trainer.proxy_config import ProxyConfig
 
@@ -298,19 +298,14 @@ def test_every_view_fits_a_phone_a_cell_opens_its_trial_and_its_downloads_build_
 def click_cell(tab, key: str, *, trial: int) -> None:
     """Click the cell of a heat map that stands for a trial."""
     tab.wait_for_selector(f".st-key-{key} .js-plotly-plot .heatmaplayer image")
-    x, y = tab.evaluate(
-        """([key, trial]) => {
-          const plot = document.querySelector(`.st-key-${key} .js-plotly-plot`), { xaxis, yaxis } = plot._fullLayout;
-          const corner = plot.getBoundingClientRect(), row = plot._fullData[0].customdata.findIndex(each => each.includes(trial));
-          const column = plot._fullData[0].customdata[row].indexOf(trial);
-          return [corner.left + xaxis._offset + xaxis.d2p(column) + 9, corner.top + yaxis._offset + yaxis.d2p(row)];
-        }""",
-        [key, trial],
-    )
-    tab.mouse.move(x - 3, y)
-    tab.mouse.move(x, y)
-    tab.wait_for_selector(".hoverlayer .hovertext")
-    tab.mouse.click(x, y)
+    place = """([key, trial]) => {
+      const plot = document.querySelector(`.st-key-${key} .js-plotly-plot`), { xaxis, yaxis } = plot._fullLayout;
+      const corner = plot.getBoundingClientRect(), row = plot._fullData[0].customdata.findIndex(each => each.includes(trial));
+      const column = plot._fullData[0].customdata[row].indexOf(trial);
+      return [corner.left + xaxis._offset + xaxis.d2p(column) + 9, corner.top + yaxis._offset + yaxis.d2p(row)];
+    }"""
+    point_at(tab, lambda: tab.evaluate(place, [key, trial]), words=f"trial {trial}")
+    click_there(tab)
 
 
 def builds_back(saved, folder, store: Store) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import ray
 import yaml
-from driven import Search, depths_study
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.cluster_utils import Cluster
 
@@ -28,6 +27,8 @@ from nas.job import Execution
 from nas.packing import Slots, check_address
 from searchspace.model_config import ModelConfig
 from studies.records import TrialState
+from tests.browsing import wait_for
+from tests.driven import Search, depths_study
 from trainer.proxy import run_proxy
 from trainer.proxy_config import ProxyConfig
 
@@ -104,15 +105,14 @@ def test_a_search_on_three_nodes_survives_the_loss_of_one_and_leaves_the_others(
             yield ProxyResult(epoch=epoch, metrics={"top1": 0.5}, fidelity=proxy.fidelity(epochs=epoch, seed=seed))
 
     def remove() -> None:
-        while not (seen / fourth).exists():
-            time.sleep(0.05)
+        wait_for((seen / fourth).exists, what="a trial on the fourth node", patience_s=120)
         three_nodes.remove_node(lost, allow_graceful=False)
 
     how = Execution(ray_address=three_nodes.address)
     search = Search(
         config=depths_study(range(1, 8), epochs=2), url=f"sqlite:///{tmp_path}/s.db", evaluate=evaluate, engine="ray", workers=5, how=how
     )
-    removing = threading.Thread(target=remove)
+    removing = threading.Thread(target=remove, daemon=True)
     removing.start()
     found = search.run()
     removing.join()

@@ -7,13 +7,14 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nas.output import Column, print_rows
 
 WORDS = st.text(st.characters(categories=["L", "Nd", "P", "S"], include_characters=" "), max_size=60).map(str.strip)
 Drawn = tuple[list[Column], list[dict[str, Any]]]
+TONE = "\N{EMOJI MODIFIER FITZPATRICK TYPE-6}"  # alone it has no width
 
 
 @st.composite
@@ -40,6 +41,7 @@ def printed(drawn: Drawn, terminal: int, *, title: str = "", kind: str = "xterm"
 
 
 @given(tables(), WORDS, st.integers(20, 200), st.sampled_from(["xterm", "dumb"]))
+@example(([Column("whole", TONE), Column("folds", TONE, folds=True)], [{"whole": TONE, "folds": TONE}]), TONE, 20, "xterm")
 def test_values_stand_whole_in_a_table_unless_their_column_folds_or_is_left_out_and_no_letter_is_lost(
     drawn: Drawn, title: str, terminal: int, kind: str
 ) -> None:

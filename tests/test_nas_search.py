@@ -4,6 +4,7 @@ import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import nas
+from nas.ledger import Ledger
 from nas.progress_record import Progress
 from searchspace.sizes import Limit, Target
 from searchspace.spaces import stacking_space
@@ -230,10 +232,13 @@ def test_a_search_in_which_everything_fails_says_so(store_url: str, tmp_path: Pa
         nas.search(SMALL, store=store_url, engine="local", evaluate=counting(tmp_path / "calls", fail))
 
 
-def test_a_search_that_ends_by_its_budget_before_anything_is_trained_says_so(store_url: str, tmp_path: Path) -> None:
+def test_a_search_that_ends_by_its_budget_before_anything_is_trained_says_so(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]  # a clock that stands still until the first epoch
+    monkeypatch.setattr("nas.api.Ledger", partial(Ledger, clock=lambda: now[0]))
+
     def slowly(config: Any, proxy: ProxyConfig, *, seed: int) -> Iterator[ProxyResult]:
         for epoch in (1, 2):
-            time.sleep(0.1)
+            now[0] += 0.1
             yield ProxyResult(epoch=epoch, metrics={"top1": 0.5}, fidelity=proxy.fidelity(epochs=epoch, seed=seed))
 
     with pytest.raises(

@@ -142,7 +142,9 @@ def wait_for_both(folder: Path, depth: int, seed: int) -> None:
     folder.mkdir(exist_ok=True)
     (folder / str(os.getpid())).touch()
     patience = time.monotonic() + 60
-    while len(list(folder.iterdir())) < 2 and time.monotonic() < patience:
+    while len(list(folder.iterdir())) < 2:
+        if time.monotonic() > patience:
+            raise SystemExit("the other driver has trained nothing within 60 s")  # the end of this driver, not of its trial alone
         time.sleep(0.01)
     time.sleep(0.02)
 
